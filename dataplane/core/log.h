@@ -37,7 +37,8 @@ struct ls_log {
                               net stores (release) before it writes; copy_out loads (acquire) after it read */
     _Atomic uint64_t published_end; /* = end, for other threads; and so the two below */
     _Atomic uint64_t published_seq;
-    uint32_t epochs;   /* rows in the table, oldest first */
+    uint64_t frame_epoch; /* for a deliberately broken variant (mutant.h) alone */
+    uint32_t epochs;      /* rows in the table, oldest first */
     struct ls_epoch_row epoch[LS_EPOCHS_KEPT];
 };
 
