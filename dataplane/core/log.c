@@ -311,9 +311,14 @@ uint64_t ls_log_parting(const struct ls_log *mine, const struct ls_epoch_row *ro
     return mine_whole && theirs_whole ? 0 : UINT64_MAX;
 }
 
-#if defined(__SANITIZE_THREAD__) || (defined(__has_feature) && __has_feature(thread_sanitizer))
+#if defined(__SANITIZE_THREAD__)
+#define NO_TSAN __attribute__((no_sanitize_thread))
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
 #define NO_TSAN __attribute__((no_sanitize("thread")))
-#else
+#endif
+#endif
+#ifndef NO_TSAN
 #define NO_TSAN
 #endif
 
