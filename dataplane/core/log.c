@@ -243,8 +243,7 @@ uint64_t ls_log_position(const struct ls_log *log, uint64_t seq)
     return position >= ls_log_oldest(log) ? position : UINT64_MAX;
 }
 
-/* Seq of the entry that begins at `position` (last_seq + 1 for the end); 0: no held entry begins there. */
-static uint64_t seq_at(const struct ls_log *log, uint64_t position)
+uint64_t ls_log_seq_at(const struct ls_log *log, uint64_t position)
 {
     uint64_t low = log->base_seq + 1;
     uint64_t high = log->last_seq + 1; /* its "position" is the end */
@@ -269,7 +268,7 @@ int ls_log_truncate(struct ls_log *log, uint64_t position)
         log->filled = log->end;
         return 0;
     }
-    uint64_t seq = seq_at(log, position);
+    uint64_t seq = ls_log_seq_at(log, position);
     if (seq == 0)
         return -ESTALE;
     if (seq - 1 == log->base_seq) {

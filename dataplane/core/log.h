@@ -89,6 +89,9 @@ int ls_log_truncate(struct ls_log *log, uint64_t position);
 /* Position of entry seq, or UINT64_MAX where it is not held. net. */
 uint64_t ls_log_position(const struct ls_log *log, uint64_t seq);
 
+/* Seq of the entry that begins at `position`, last_seq + 1 for the end; 0 where none is known to begin there. net. */
+uint64_t ls_log_seq_at(const struct ls_log *log, uint64_t position);
+
 /* Epoch of the last complete entry; 0: none. */
 uint64_t ls_log_last_epoch(const struct ls_log *log);
 

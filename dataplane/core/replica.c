@@ -86,8 +86,8 @@ struct ls_replica *ls_replica_create(const struct ls_replica_config *config, str
     int error = config_complete(&r->config);
     if (error == 0)
         error = members_init(r);
-    /* The largest entry must fit beside the reserve with room to spare, or it could wait for ever. */
-    if (error == 0 && ls_entry_size(r->config.op_max) > log->size / 2 && ls_entry_size(LS_OP_SMALL_MAX) > log->size / 2)
+    /* The largest entry must fit with room to spare, or it could wait for ever. */
+    if (error == 0 && ls_entry_size(r->config.op_max) > log->size / 2)
         error = -EINVAL;
     if (error == 0)
         error = ls_admission_init(r);
@@ -136,11 +136,10 @@ void ls_replica_set_role(struct ls_replica *r, enum ls_role role)
         return;
     r->role = role;
     atomic_store_explicit(&r->seam->serving, ls_replica_is_sequencer(r), memory_order_release);
-    event_push(r, &(struct ls_event){.kind = LS_EVENT_ROLE,
-                                     .epoch = r->epoch,
-                                     .role = (uint16_t)role,
-                                     .node = r->sequencer,
-                                     .code = r->halt});
+    event_push(
+        r,
+        &(struct ls_event){
+            .kind = LS_EVENT_ROLE, .epoch = r->epoch, .role = (uint16_t)role, .node = r->sequencer, .code = r->halt});
 }
 
 void ls_replica_halt(struct ls_replica *r, enum ls_halt reason, uint64_t now_ns)
@@ -189,10 +188,8 @@ static void epoch_clear(struct ls_replica *r, uint64_t now_ns)
 {
     for (uint32_t i = 0; i < r->peers; i++) {
         struct ls_peer *peer = &r->peer[i];
-        struct ls_peer fresh = {.node = peer->node,
-                                .voter = peer->voter,
-                                .addr = peer->addr,
-                                .incarnation = peer->incarnation};
+        struct ls_peer fresh = {
+            .node = peer->node, .voter = peer->voter, .addr = peer->addr, .incarnation = peer->incarnation};
         *peer = fresh;
         atomic_store_explicit(&r->page->acked[peer->node], 0, memory_order_relaxed);
     }
@@ -218,6 +215,9 @@ static void epoch_clear(struct ls_replica *r, uint64_t now_ns)
 
 static void seal(struct ls_replica *r, const struct ls_order *order, uint64_t now_ns)
 {
+    uint64_t last_epoch = ls_log_last_epoch(r->log);
+    if (ls_mutant(LAST_EPOCH_OWN) && last_epoch != 0)
+        last_epoch = r->epoch;
     if (order->epoch > r->epoch) {
         epoch_clear(r, now_ns);
         r->epoch = order->epoch;
@@ -228,9 +228,7 @@ static void seal(struct ls_replica *r, const struct ls_order *order, uint64_t no
     event_push(r, &(struct ls_event){.kind = LS_EVENT_SEALED,
                                      .id = order->id,
                                      .epoch = r->epoch,
-                                     .last_epoch = ls_mutant(LAST_EPOCH_OWN) && r->log->end > r->log->base
-                                                       ? r->epoch - 1
-                                                       : ls_log_last_epoch(r->log),
+                                     .last_epoch = last_epoch,
                                      .last = r->log->end,
                                      .last_seq = r->log->last_seq});
 }
@@ -255,8 +253,7 @@ static void install(struct ls_replica *r, const struct ls_order *order, uint64_t
     uint32_t refused = install_check(r, order);
     if (refused == 0)
         ls_sequencer_open(r, now_ns);
-    event_push(r, &(struct ls_event){
-                      .kind = LS_EVENT_INSTALLED, .id = order->id, .epoch = r->epoch, .code = refused});
+    event_push(r, &(struct ls_event){.kind = LS_EVENT_INSTALLED, .id = order->id, .epoch = r->epoch, .code = refused});
 }
 
 static void epoch_seen(struct ls_replica *r, uint64_t epoch, uint16_t node, uint64_t now_ns)
@@ -452,7 +449,9 @@ void ls_replica_view(const struct ls_replica *r, struct ls_replica_view *view)
         .halt = r->halt,
         .sequencer = sequencer ? r->config.node : r->sequencer,
         .sequencer_incarnation = sequencer ? r->config.incarnation : r->sequencer_incarnation,
-        .verified = sequencer ? r->log->end : r->role == LS_ROLE_FOLLOWER ? r->log->filled : 0,
+        .verified = sequencer                     ? r->log->end
+                    : r->role == LS_ROLE_FOLLOWER ? r->log->filled
+                                                  : 0,
         .commit = r->commit,
     };
 }

@@ -14,6 +14,8 @@
 #ifndef LOCKSTEP_CORE_REPLICA_INTERNAL_H
 #define LOCKSTEP_CORE_REPLICA_INTERNAL_H
 
+#include <lockstep/error.h>
+
 #include "mutant.h"
 #include "replica.h"
 #include "wire.h"
@@ -39,20 +41,20 @@ struct ls_peer {
     struct ls_addr addr;
     uint64_t incarnation; /* that counts; bound at the first contact, kept over epochs; 0: none yet */
     /* sequencer, this epoch */
-    bool verified;        /* it has acknowledged after taking a verification answer */
-    bool heartbeat_due;   /* answers wait for it, or a probe that no ORDER carried */
-    uint64_t acked;       /* verified position */
-    uint64_t next;        /* position that is sent next */
-    uint64_t limit;       /* it has room up to here */
-    uint64_t probe;       /* highest one echoed */
-    uint64_t probe_sent;  /* highest one that left for it */
-    uint64_t heard_ns;    /* last acknowledgement or question of this epoch; 0: none */
+    bool verified;           /* it has acknowledged after taking a verification answer */
+    bool heartbeat_due;      /* answers wait for it, or a probe that no ORDER carried */
+    uint64_t acked;          /* verified position */
+    uint64_t next;           /* position that is sent next */
+    uint64_t limit;          /* it has room up to here */
+    uint64_t probe;          /* highest one echoed */
+    uint64_t probe_sent;     /* highest one that left for it */
+    uint64_t heard_ns;       /* last acknowledgement or question of this epoch; 0: none */
     uint64_t parting_number; /* verification answer that is due; 0: none */
     uint64_t parting;
     bool parting_too_old;
-    uint64_t read_answer;    /* read-index answer that is due: all questions up to this number; 0: none */
+    uint64_t read_answer; /* read-index answer that is due: all questions up to this number; 0: none */
     uint64_t read_index;
-    uint32_t questions;      /* waiting, oldest first */
+    uint32_t questions; /* waiting, oldest first */
     struct ls_question question[LS_QUESTIONS_MAX];
 };
 
@@ -65,22 +67,23 @@ struct ls_range {
 struct ls_repair {
     struct ls_range range[LS_RANGES_MAX];
     uint32_t ranges;
-    uint64_t known_end;  /* this much was sent by the sequencer: what is missing below is late or lost */
-    uint64_t gap_at;     /* contiguous end when the present gap was noticed */
-    uint64_t gap_ns;     /* when; 0: no gap */
-    uint64_t delay_ns;   /* adaptive: how late a frame may be before it counts as lost */
-    uint64_t fetched_ns; /* last FETCH for this gap; 0: none */
-    uint64_t timeout_ns; /* before it is repeated; grows with each repeat */
-    uint64_t rtt_ns;     /* smoothed, FETCH to progress */
-    uint32_t attempt;    /* chooses who is asked */
+    uint64_t known_end;     /* this much was sent by the sequencer: what is missing below is late or lost */
+    uint64_t gap_at;        /* contiguous end when the present gap was noticed */
+    uint64_t gap_ns;        /* when; 0: no gap */
+    uint64_t delay_ns;      /* adaptive: how late a frame may be before it counts as lost */
+    uint64_t fetched_ns;    /* last FETCH for this gap; 0: none */
+    uint64_t last_fetch_ns; /* last FETCH at all; 0: none in this epoch */
+    uint64_t timeout_ns;    /* before it is repeated; grows with each repeat */
+    uint64_t rtt_ns;        /* smoothed, FETCH to progress */
+    uint32_t attempt;       /* chooses who is asked */
 };
 
 /* Admission of one session, valid in one epoch. */
 struct ls_admission {
     uint64_t session;
     uint64_t epoch;
-    uint64_t next;   /* number that is ordered next */
-    uint32_t stash;  /* first stashed request, index + 1; 0: none */
+    uint64_t next;  /* number that is ordered next */
+    uint32_t stash; /* first stashed request, index + 1; 0: none */
     uint32_t stashed;
 };
 
@@ -91,7 +94,7 @@ struct ls_stash {
     uint8_t operation[LS_OP_SMALL_MAX];
 };
 
-#define LS_PULL_WORDS ((LS_OP_MAX / LS_FRAGMENT_SIZE + 64) / 64)
+#define LS_PULL_WORDS       ((LS_OP_MAX / LS_FRAGMENT_SIZE + 64) / 64)
 #define LS_PULL_OUTSTANDING 32 /* fragments granted and not yet here, of one pull */
 
 struct ls_pull {
@@ -102,7 +105,7 @@ struct ls_pull {
     uint32_t received;
     uint32_t first_missing;
     uint32_t outstanding;
-    uint64_t heard_ns;  /* last fragment or announcement */
+    uint64_t heard_ns; /* last fragment or announcement */
     uint64_t granted_ns;
     uint64_t have[LS_PULL_WORDS];
     uint64_t granted[LS_PULL_WORDS];
@@ -112,9 +115,9 @@ struct ls_pull {
 struct ls_read {
     uint64_t session;
     uint64_t number;
-    uint64_t least;    /* LEAST: seq */
-    uint64_t index;    /* position that must be applied; UINT64_MAX: not known yet */
-    uint64_t probe;    /* sequencer: to be echoed by a majority; follower: number of the question. 0: none yet */
+    uint64_t least; /* LEAST: seq */
+    uint64_t index; /* position that must be applied; UINT64_MAX: not known yet */
+    uint64_t probe; /* sequencer: to be echoed by a majority; follower: number of the question. 0: none yet */
     uint64_t since_ns;
     struct ls_addr client;
     uint32_t length;
@@ -136,52 +139,52 @@ struct ls_replica {
 
     enum ls_role role;
     enum ls_halt halt;
-    uint64_t epoch;     /* promised; frames of other epochs are judged by it first */
-    uint64_t commit;    /* position, an entry's end */
+    uint64_t epoch;      /* promised; frames of other epochs are judged by it first */
+    uint64_t commit;     /* position, an entry's end */
     uint64_t commit_seq; /* sequencer: of the entry that ends there */
-    uint64_t applied;   /* seam->applied as this turn read it */
+    uint64_t applied;    /* seam->applied as this turn read it */
     uint64_t applied_seq;
 
-    uint32_t peers;     /* other members */
-    uint32_t voters;    /* with this node, if it is one */
+    uint32_t peers;  /* other members */
+    uint32_t voters; /* with this node, if it is one */
     bool voter;
     struct ls_peer peer[LS_MEMBERS_MAX];
     uint8_t peer_of[LS_NODE_ID_MAX + 1]; /* node id -> index + 1 */
 
     /* The epoch's clock. */
-    uint64_t clock_base;    /* log time at clock_base_ns */
+    uint64_t clock_base; /* log time at clock_base_ns */
     uint64_t clock_base_ns;
 
     /* Sequencer. */
-    uint64_t epoch_end;     /* end of this epoch's first entry */
-    uint64_t probe;         /* highest one in use */
-    bool probe_wanted;      /* reads or questions arrived since it was raised */
-    uint64_t probe_ns;      /* when it was raised, for the round trip time */
-    uint64_t rtt_ns;        /* smoothed: probe to majority echo */
-    uint64_t probe_echoed;  /* highest one that a majority has echoed */
+    uint64_t epoch_end;    /* end of this epoch's first entry */
+    uint64_t probe;        /* highest one in use */
+    bool probe_wanted;     /* reads or questions arrived since it was raised */
+    uint64_t probe_timed;  /* the one whose round trip is being measured, */
+    uint64_t probe_ns;     /* and when it was raised; 0: none is */
+    uint64_t rtt_ns;       /* smoothed: probe to majority echo */
+    uint64_t probe_echoed; /* highest one that a majority has echoed */
     bool acks_changed;
-    uint64_t order_ns;      /* last ORDER or tick */
-    uint64_t append_ns;     /* last appended entry */
-    uint64_t heartbeat_ns;  /* last round of heartbeats */
-    uint64_t commit_told;   /* highest commit that left in a frame to every verified peer */
-    uint64_t commit_ns;     /* when commit rose above commit_told; 0: it is told */
-    uint64_t majority_ns;   /* last time at which a majority had been heard within suspend_ns */
-    uint32_t bulk;          /* frames of fetched or granted bytes still allowed in this turn */
+    uint64_t order_ns;     /* last ORDER or tick */
+    uint64_t append_ns;    /* last appended entry */
+    uint64_t heartbeat_ns; /* last round of heartbeats */
+    uint64_t commit_told;  /* highest commit that left in a frame to every verified peer */
+    uint64_t commit_ns;    /* when commit rose above commit_told; 0: it is told */
+    uint64_t majority_ns;  /* last time at which a majority had been heard within suspend_ns */
+    uint32_t bulk;         /* frames of fetched or granted bytes still allowed in this turn */
 
     /* Follower. */
-    uint16_t sequencer;     /* node id; 0: none known in this epoch */
+    uint16_t sequencer; /* node id; 0: none known in this epoch */
     uint64_t sequencer_incarnation;
     bool ack_due;
     uint64_t probe_seen;
-    uint64_t question;      /* number of the last verification question, over all epochs */
-    bool question_open;     /* not answered yet */
-    uint64_t question_ns;   /* when it was sent */
+    uint64_t question;    /* number of the last verification question, over all epochs */
+    bool question_open;   /* not answered yet */
+    uint64_t question_ns; /* when it was sent */
     uint32_t question_tries;
-    uint64_t answered;      /* number of the last answer taken, for a deliberately broken variant alone */
     struct ls_repair repair;
-    uint64_t fresh_commit;  /* commit of a frame that is not applied yet, */
+    uint64_t fresh_commit;   /* commit of a frame that is not applied yet, */
     uint64_t fresh_since_ns; /* when that frame came; 0: none waits */
-    uint64_t fresh_ns;      /* the local copy was as new as the sequencer's at this time; 0: never */
+    uint64_t fresh_ns;       /* the local copy was as new as the sequencer's at this time; 0: never */
 
     /* Epochs seen in frames, told to control at most every so often. */
     uint64_t epoch_told;
@@ -190,6 +193,7 @@ struct ls_replica {
     struct ls_admission *admission; /* config.sessions_max */
     struct ls_stash *stash;
     uint32_t stash_free; /* index + 1 */
+    bool stash_fresh;    /* nothing was stashed since the last reset */
     struct ls_pull pull[LS_PULLS_MAX];
     uint32_t pulls;
     uint8_t *pull_memory;
@@ -198,10 +202,10 @@ struct ls_replica {
     uint32_t read_head, read_tail;
     struct ls_read *least; /* unordered */
     uint32_t leasts;
-    uint64_t read_question;    /* last read-index question sent, over all epochs */
+    uint64_t read_question; /* last read-index question sent, over all epochs */
     uint64_t read_question_ns;
-    uint64_t read_answered;    /* highest question answered */
-    bool reads_unasked;        /* follower: reads wait that no question covers yet */
+    uint64_t read_answered; /* highest question answered */
+    bool reads_unasked;     /* follower: reads wait that no question covers yet */
 };
 
 /* ---- replica.c ---- */
@@ -238,6 +242,10 @@ uint64_t ls_follower_next_ns(const struct ls_replica *r, uint64_t now_ns);
 void ls_repair_reset(struct ls_repair *repair, uint64_t delay_ns);
 /* Remembers [begin, end) beyond the contiguous end; false where too many gaps are open already. */
 bool ls_repair_add(struct ls_repair *repair, uint64_t begin, uint64_t end);
+/* The contiguous end has moved to `filled`: learns from how late the bytes were. */
+void ls_repair_moved(struct ls_replica *r, uint64_t filled, uint64_t now_ns);
+/* Bytes came that were held already: if they had just been fetched, patience was too short. */
+void ls_repair_duplicate(struct ls_replica *r, uint64_t now_ns);
 /* The contiguous end that follows from `filled` and the remembered ranges, which are dropped as they join. */
 uint64_t ls_repair_join(struct ls_repair *repair, uint64_t filled);
 void ls_repair_turn(struct ls_replica *r, uint64_t now_ns);

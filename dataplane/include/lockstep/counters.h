@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include <lockstep/limits.h>
 #include <lockstep/types.h>
 
 /* name, text. Everything that is received and not used, refused or lost has its own counter here. */
