@@ -41,7 +41,7 @@ static const struct ls_wire_identity sample_node = {
     .cluster = 0x1122334455667788, .generation = 3, .group = 1, .node = 2, .incarnation = 7};
 static const struct ls_wire_identity sample_client = {.cluster = 0x1122334455667788, .generation = 3, .group = 1};
 
-static void *sample_request(void *at, struct ls_request_record record)
+static inline void *sample_request(void *at, struct ls_request_record record)
 {
     memcpy(at, &record, sizeof(record));
     uint8_t *operation = (uint8_t *)at + sizeof(record);
@@ -50,7 +50,7 @@ static void *sample_request(void *at, struct ls_request_record record)
     return operation + ls_pad8(record.length);
 }
 
-static void *sample_reply(void *at, struct ls_reply_record record)
+static inline void *sample_reply(void *at, struct ls_reply_record record)
 {
     memcpy(at, &record, sizeof(record));
     uint8_t *result = (uint8_t *)at + sizeof(record);
@@ -59,7 +59,7 @@ static void *sample_reply(void *at, struct ls_reply_record record)
     return result + ls_pad8(record.length);
 }
 
-static void *sample_fragment(void *at, uint32_t index, uint32_t total)
+static inline void *sample_fragment(void *at, uint32_t index, uint32_t total)
 {
     uint32_t left = total - index * LS_FRAGMENT_SIZE;
     struct ls_fragment_body body = {.session = 40,
@@ -73,7 +73,7 @@ static void *sample_fragment(void *at, uint32_t index, uint32_t total)
     return (uint8_t *)at + sizeof(body) + body.length;
 }
 
-static void *sample_view(void *at)
+static inline void *sample_view(void *at)
 {
     struct ls_view_body *body = at;
     *body = (struct ls_view_body){.time = 1, .epoch = 5, .sequencer = 2, .members = 3};
@@ -86,7 +86,7 @@ static void *sample_view(void *at)
     return member + 3;
 }
 
-static void *sample_client_body(uint8_t *data, enum sample which)
+static inline void *sample_client_body(uint8_t *data, enum sample which)
 {
     uint8_t type = which == SAMPLE_READ                                        ? LS_FRAME_READ
                    : which == SAMPLE_FRAGMENT || which == SAMPLE_LAST_FRAGMENT ? LS_FRAME_FRAGMENT
@@ -129,7 +129,7 @@ static void *sample_client_body(uint8_t *data, enum sample which)
     }
 }
 
-static void *sample_node_body(uint8_t *data, enum sample which)
+static inline void *sample_node_body(uint8_t *data, enum sample which)
 {
     static const uint8_t type_of[SAMPLES] = {
         [SAMPLE_ORDER] = LS_FRAME_ORDER,         [SAMPLE_ACK] = LS_FRAME_ACK,
@@ -233,7 +233,7 @@ static void *sample_node_body(uint8_t *data, enum sample which)
 }
 
 /* Writes the frame into `data`, LS_FRAME_MAX bytes; returns its length. */
-static uint32_t sample_frame(uint8_t *data, enum sample which)
+static inline uint32_t sample_frame(uint8_t *data, enum sample which)
 {
     void *end = sample_client_body(data, which);
     if (end == NULL)
@@ -242,7 +242,7 @@ static uint32_t sample_frame(uint8_t *data, enum sample which)
 }
 
 /* Length and checksum again, after the frame was changed. */
-static void sample_seal(uint8_t *data, uint32_t length)
+static inline void sample_seal(uint8_t *data, uint32_t length)
 {
     ls_frame_end(data, data + length);
 }
