@@ -601,7 +601,8 @@ static void reply_open(struct ls_client_core *c, const struct ls_reply_record *r
 {
     if (c->session != 0 || c->lost || !c->open_sent)
         return;
-    if (record->length != 0 && (record->length != LS_NONCE_SIZE || memcmp(record + 1, c->nonce, LS_NONCE_SIZE) != 0))
+    /* The answer repeats the nonce: it may be for whoever had this port before us. */
+    if (record->length != LS_NONCE_SIZE || memcmp(record + 1, c->nonce, LS_NONCE_SIZE) != 0)
         return;
     if (record->status != LS_STATUS_OK || record->session == 0) {
         /* no session free: later perhaps */

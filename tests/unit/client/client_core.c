@@ -31,15 +31,17 @@ static void takes_only_the_answer_to_its_own_opening(void **state)
 {
     struct ls_client_config config = rig_config();
     struct rig *rig = rig_create(&config);
-    rig_reply(rig, 1, 1, &(struct answer){.session = 5, .seq = 5}); /* nothing was asked yet */
+    rig_opened(rig, 1); /* nothing was asked yet */
     rig_poll(rig);
     rig_reply(rig, 1, 1, &(struct answer){.session = 5, .seq = 5, .bytes = "another's nonce!"});
     assert_int_equal(ls_client_core_session(rig->client), 0);
-    rig_reply(rig, 8, 1, &(struct answer){.session = 5, .seq = 5}); /* no node of ours */
+    rig_reply(rig, 1, 1, &(struct answer){.session = 5, .seq = 5});
+    rig_opened(rig, 8); /* no node of ours */
     assert_int_equal(ls_client_core_session(rig->client), 0);
-    rig_reply(rig, 2, 1, &(struct answer){.session = 77, .seq = 77});
+    rig_opened(rig, 2);
     assert_int_equal(ls_client_core_session(rig->client), 77);
-    rig_reply(rig, 2, 1, &(struct answer){.session = 78, .seq = 78}); /* a repeat that opened once more */
+    rig_reply(rig, 2, 1,
+              &(struct answer){.session = 78, .seq = 78, .bytes = NONCE}); /* a repeat that opened once more */
     assert_int_equal(ls_client_core_session(rig->client), 77);
     rig_destroy(rig);
 }
@@ -49,7 +51,7 @@ static void opening_waits_where_no_session_is_free(void **state)
     struct ls_client_config config = rig_config();
     struct rig *rig = rig_create(&config);
     rig_poll(rig);
-    rig_reply(rig, 1, 1, &(struct answer){.status = LS_STATUS_NO_SESSION_FREE, .seq = 5});
+    rig_reply(rig, 1, 1, &(struct answer){.status = LS_STATUS_NO_SESSION_FREE, .seq = 5, .bytes = NONCE});
     uint64_t next = rig_poll(rig);
     assert_int_equal(rig->sent, 1);
     rig->now = next;
@@ -75,7 +77,7 @@ static void opens_late_if_asked_to(void **state)
     rig_submit(rig, "a");
     rig_poll(rig);
     assert_string_equal(rig_trace(rig), "0O");
-    rig_reply(rig, 1, 1, &(struct answer){.session = 77, .seq = 77});
+    rig_opened(rig, 1);
     rig_poll(rig);
     assert_string_equal(rig_trace(rig), "0O 1o");
     rig_destroy(rig);
@@ -576,7 +578,7 @@ static void a_request_that_never_left_is_certainly_not_done(void **state)
     assert_int_equal(rig->done[0].result.outcome, LS_CLIENT_DONE);
     assert_int_equal(rig->done[0].result.status, LS_STATUS_CLOSED);
     /* and never leaves */
-    rig_reply(rig, 1, 1, &(struct answer){.session = 77, .seq = 77});
+    rig_opened(rig, 1);
     rig_forget(rig);
     rig_submit(rig, "b");
     rig_poll(rig);

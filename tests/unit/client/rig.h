@@ -21,6 +21,7 @@
 
 #define MS           1000000ull
 #define CLUSTER      0x1122334455667788ull
+#define NONCE        "0123456789abcdef"
 #define SENT_MAX     512
 #define DONE_MAX     4096
 #define NODE_ADDR(n) ((struct ls_addr){.ip = 0x0a000000u + (n), .port = 7400})
@@ -89,7 +90,7 @@ static inline struct ls_client_config rig_config(void)
         .generation = 3,
         .nodes = 3,
         .node = {NODE_ADDR(1), NODE_ADDR(2), NODE_ADDR(3)},
-        .nonce = "0123456789abcde",
+        .nonce = {'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'},
         .window = 64,
         .op_max = 100 * 1280,
         .retry_min_ns = 1 * MS,
@@ -190,6 +191,11 @@ static inline void rig_ok(struct rig *rig, uint32_t from, uint64_t epoch, uint64
     rig_reply(rig, from, epoch, &(struct answer){.session = 77, .number = number, .seq = 1000 + number});
 }
 
+static inline void rig_opened(struct rig *rig, uint32_t from)
+{
+    rig_reply(rig, from, 1, &(struct answer){.session = 77, .seq = 77, .bytes = NONCE});
+}
+
 static inline void rig_busy(struct rig *rig, uint32_t from, uint64_t session, uint64_t number, uint16_t status,
                             uint16_t flags, uint64_t retry_after)
 {
@@ -223,7 +229,7 @@ static inline struct rig *rig_open(const struct ls_client_config *config)
     struct rig *rig = rig_create(config);
     rig_poll(rig);
     rig->now += MS / 5;
-    rig_reply(rig, 1, 1, &(struct answer){.session = 77, .seq = 77});
+    rig_opened(rig, 1);
     assert_int_equal(ls_client_core_session(rig->client), 77);
     rig_poll(rig);
     rig_forget(rig);
