@@ -58,9 +58,10 @@ struct ls_client_core *ls_client_core_create(const struct ls_client_config *conf
         errno = EINVAL;
         return NULL;
     }
-    struct ls_client_core *c = calloc(1, sizeof(*c));
+    struct ls_client_core *c = aligned_alloc(64, sizeof(*c));
     if (!c)
         return NULL;
+    memset(c, 0, sizeof(*c));
     c->io = io;
     c->identity.cluster = config->cluster;
     c->identity.generation = config->generation;
@@ -385,12 +386,11 @@ static bool send_requests(struct ls_client_core *c, uint64_t now_ns)
         record->session = c->session;
         record->slot = c->session_slot;
         record->awaited = c->base;
-        if (slot->deadline != 0) {
-            int64_t log_time = (int64_t)(slot->submit_ns + min_u64(slot->deadline, NEVER / 4)) + c->time_ahead;
+        if (record->deadline != 0 && !(slot->flags & SLOT_SENT)) {
+            int64_t log_time = (int64_t)(slot->submit_ns + min_u64(record->deadline, NEVER / 4)) + c->time_ahead;
             record->deadline = log_time < 1 ? 1 : (uint64_t)log_time;
-            slot->deadline = 0;
         }
-        memcpy(batch.end, record, size);
+        record_copy(batch.end, record, size);
         batch.end += size;
         batch.room -= size;
         ls_client_slot_sent(c, &c->requests, &c->requests_to, i, now_ns);
@@ -478,19 +478,13 @@ int ls_client_core_submit(struct ls_client_core *c, const void *operation, uint3
     }
     buffer->record = (struct ls_request_record){
         .number = c->next,
+        .deadline = deadline_ns,
         .kind = large ? LS_REQUEST_ANNOUNCE : LS_REQUEST_OPERATION,
         .length = large ? 0 : length,
         .total = large ? length : 0,
     };
     *slot = (struct slot){
-        .done = done,
-        .user = user,
-        .submit_ns = now_ns,
-        .number = c->next,
-        .deadline = deadline_ns,
-        .length = length,
-        .large = large,
-    };
+        .done = done, .user = user, .submit_ns = now_ns, .number = c->next, .length = length, .large = large};
     c->requests.used |= 1ull << i;
     c->requests.want |= 1ull << i;
     c->requests.timer_ns = min_u64(c->requests.timer_ns, now_ns + c->give_up_ns);
@@ -508,7 +502,6 @@ static void slot_close(struct ls_client_core *c, uint32_t i)
     record->length = 0;
     record->total = 0;
     record->deadline = 0;
-    slot->deadline = 0;
     slot->flags |= SLOT_QUERY;
     slot->backoff = 0;
     large_release(c, slot);
@@ -541,10 +534,10 @@ static void slot_free(struct ls_client_core *c, uint32_t i)
 
 static void slot_complete(struct ls_client_core *c, const struct slot *slot, struct ls_client_result *result)
 {
-    c->waiting--;
     result->retries = slot->retries;
     result->session = c->session;
     result->number = slot->number;
+    c->waiting--;
     if (slot->done)
         slot->done(slot->user, result);
 }
@@ -663,20 +656,29 @@ static void reply_request(struct ls_client_core *c, const struct ls_frame_header
     }
     c->requests_to.rotations = 0;
     c->last_seq = max_u64(c->last_seq, record->seq);
-    struct slot copy = *slot;
+    bool abandoned = (slot->flags & SLOT_ABANDONED) != 0;
+    ls_client_done done = slot->done;
+    void *user = slot->user;
+    uint8_t retries = slot->retries;
     slot_free(c, i);
-    if (copy.flags & SLOT_ABANDONED)
+    if (abandoned)
         return;
-    struct ls_client_result result = {
+    c->waiting--;
+    if (!done)
+        return;
+    const struct ls_client_result result = {
         .outcome = LS_CLIENT_DONE,
         .status = status,
         .durability = record->durability,
+        .retries = retries,
+        .session = c->session,
+        .number = number,
         .seq = record->seq,
         .epoch = header->epoch,
         .bytes = (const uint8_t *)(record + 1),
         .length = record->length,
     };
-    slot_complete(c, &copy, &result);
+    done(user, &result);
 }
 
 static void input_reply(struct ls_client_core *c, const struct ls_frame *frame, uint64_t now_ns)
