@@ -183,20 +183,53 @@ static inline void record_copy(uint8_t *to, const void *from, uint32_t size)
 }
 static_assert(LS_TRAILER_SIZE >= 15, "room behind a frame's body");
 
-/* client_core.c, for client_read.c */
-struct path *ls_client_read_path(struct ls_client_core *c);
-bool ls_client_batch_room(struct ls_client_core *c, struct batch *batch, uint8_t type, const struct path *path,
-                          uint32_t size);
-void ls_client_batch_send(struct ls_client_core *c, struct batch *batch);
-void ls_client_slot_sent(struct ls_client_core *c, struct lane *lane, const struct path *path, uint32_t i,
-                         uint64_t now_ns);
+/* ---- client_path.c ---- */
+
+static inline uint64_t ls_client_retry_delay(const struct ls_client_core *c, uint64_t rto, const struct path *path,
+                                             uint32_t backoff)
+{
+    uint32_t doublings = backoff + path->rotations;
+    /* with one node alive among dead ones, it is heard once in a round */
+    uint32_t most = path->quiet < ROUNDS_MAX * c->peers ? BACKOFF_LIVE : BACKOFF_MAX;
+    return min_u64(rto << (doublings < most ? doublings : most), c->retry_max_ns);
+}
+
+static inline void ls_client_slot_sent(struct ls_client_core *c, struct lane *lane, const struct path *path, uint32_t i,
+                                       uint64_t now_ns)
+{
+    struct slot *slot = &lane->slot[i];
+    if ((slot->flags & SLOT_SENT) && slot->retries < UINT8_MAX)
+        slot->retries++;
+    slot->flags = (uint8_t)((slot->flags | SLOT_SENT) & ~SLOT_BUSY);
+    slot->sent_ns = now_ns;
+    slot->due_ns = now_ns + ls_client_retry_delay(c, lane->estimate.rto, path, slot->backoff);
+    lane->timer_ns = min_u64(lane->timer_ns, slot->due_ns);
+    lane->want &= ~(1ull << i);
+}
+
+void ls_client_estimate(struct ls_client_core *c, struct estimate *estimate, uint64_t sample_ns);
+void ls_client_estimate_repeated(struct ls_client_core *c, struct estimate *estimate, uint64_t most_ns);
+/* A try went unanswered, or a node said that it is the wrong one: counts, and leaves for the next node. */
+void ls_client_path_count(struct ls_client_core *c, struct path *path, bool silent);
 void ls_client_lane_due(struct ls_client_core *c, struct lane *lane, struct path *path, uint64_t now_ns);
 void ls_client_slot_busy(struct ls_client_core *c, struct lane *lane, struct path *path, uint32_t i,
                          const struct ls_busy_body *busy, uint64_t now_ns);
-void ls_client_estimate(struct ls_client_core *c, struct estimate *estimate, uint64_t sample_ns);
-void ls_client_estimate_repeated(struct ls_client_core *c, struct estimate *estimate, uint64_t most_ns);
+void ls_client_view(struct ls_client_core *c, const struct ls_frame *frame, bool redirect, uint64_t now_ns);
+/* Index of the node with that address, or PEERS_MAX. */
+uint32_t ls_client_peer_find(const struct ls_client_core *c, struct ls_addr addr);
+static inline struct path *ls_client_read_path(struct ls_client_core *c)
+{
+    return c->read_apart ? &c->reads_to : &c->requests_to;
+}
 
-/* client_read.c, for client_core.c */
+/* ---- client_core.c, for client_read.c ---- */
+
+bool ls_client_batch_room(struct ls_client_core *c, struct batch *batch, uint8_t type, const struct path *path,
+                          uint32_t size);
+void ls_client_batch_send(struct ls_client_core *c, struct batch *batch);
+
+/* ---- client_read.c, for client_core.c ---- */
+
 void ls_client_reads_reply(struct ls_client_core *c, const struct ls_frame_header *header,
                            const struct ls_reply_record *record, bool *sampled, uint64_t now_ns);
 void ls_client_reads_busy(struct ls_client_core *c, struct ls_addr from, const struct ls_busy_body *busy,
