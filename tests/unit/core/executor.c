@@ -28,6 +28,7 @@ struct ls_machine {
     uint32_t room; /* how many commands it executes in one call */
     uint32_t calls;
     uint32_t reclaims;
+    uint32_t digests;
     uint64_t seq; /* of the last command */
     uint64_t time;
     uint64_t state;
@@ -69,6 +70,7 @@ static void machine_set_limits(struct ls_machine *m, const struct ls_machine_lim
 
 static uint64_t machine_digest(struct ls_machine *m)
 {
+    m->digests++;
     return m->state;
 }
 
@@ -465,15 +467,19 @@ static void test_request(void **state)
     assert_int_equal(f->machine.operations, 21);
 }
 
-static void test_empty_operation_is_one(void **state)
+/* An operation without bytes is executed all the same; what a machine does not say is "done, no bytes", not what it
+ * said before. */
+static void test_empty_operation(void **state)
 {
     struct fixture *f = *state;
     uint64_t session = begin(f);
-    struct ls_entry header = {.kind = LS_ENTRY_OPERATION, .session = session, .number = 1};
-    uint64_t seq = append(f, header, CLIENT, NULL, 0);
+    append_request(f, session, 1, CLIENT, 7, 8);
     struct received r = answer(f);
-    assert_answer(&r, session, 1, seq, LS_STATUS_OK, 0, 0);
-    assert_int_equal(f->machine.operations, 1);
+    struct ls_entry header = {.kind = LS_ENTRY_OPERATION, .session = session, .number = 2};
+    uint64_t seq = append(f, header, CLIENT, NULL, 0);
+    r = answer(f);
+    assert_answer(&r, session, 2, seq, LS_STATUS_OK, 0, 0);
+    assert_int_equal(f->machine.operations, 2);
 }
 
 static void test_repeat_in_the_log(void **state)
@@ -611,6 +617,27 @@ static void test_replies_share_frames(void **state)
     for (uint32_t i = 0; i < 12; i++) {
         assert_int_equal(r[i].record.number, 13 + i); /* in order */
         assert_int_equal(r[i].frame, i < 9 ? 0 : 1);
+    }
+}
+
+/* 1,392 bytes of records fill a frame: seven of 48 + 128, and one of 48 + 112. */
+static void test_frame_filled_to_the_last_byte(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t session = begin(f);
+    struct received r[8];
+    uint64_t number = 0;
+    for (uint8_t last = 112; last <= 120; last += 8) {
+        while (f->seq % 16 != 0)
+            append_tick(f);
+        run(f);
+        for (int i = 0; i < 7; i++)
+            append_request(f, session, ++number, CLIENT, 0, 128);
+        append_request(f, session, ++number, CLIENT, 0, last);
+        run(f);
+        assert_int_equal(receive(f, r, 8), 8);
+        assert_int_equal(r[6].frame, 0);
+        assert_int_equal(r[7].frame, last == 112 ? 0 : 1);
     }
 }
 
@@ -832,7 +859,10 @@ static void test_digest_at_its_seqs(void **state)
             assert_int_equal(f->page.digest_seq, f->seam.applied_seq & ~15ull);
     }
     assert_int_equal(seen, 2);
-    assert_int_equal(f->page.digest_seq, 43); /* at rest */
+    assert_int_equal(f->page.digest_seq, 43); /* at rest, and then not again */
+    uint32_t digests = f->machine.digests;
+    ls_executor_turn(f->executor, 0);
+    assert_int_equal(f->machine.digests, digests);
     assert_true(f->page.digest == ls_executor_digest(f->executor));
 }
 
@@ -916,12 +946,13 @@ int main(void)
         TEST(test_open),
         TEST(test_open_in_vain),
         TEST(test_request),
-        TEST(test_empty_operation_is_one),
+        TEST(test_empty_operation),
         TEST(test_repeat_in_the_log),
         TEST(test_repeat_before_its_result_leaves),
         TEST(test_requests_that_are_not_executed),
         TEST(test_only_the_sequencer_answers),
         TEST(test_replies_share_frames),
+        TEST(test_frame_filled_to_the_last_byte),
         TEST(test_as_many_clients_as_entries),
         TEST(test_no_buffer),
         TEST(test_reply_queue_full),
