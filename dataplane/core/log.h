@@ -37,7 +37,8 @@ struct ls_log {
                               net stores (release) before it writes; copy_out loads (acquire) after it read */
     _Atomic uint64_t published_end; /* = end, for other threads; and so the two below */
     _Atomic uint64_t published_seq;
-    uint32_t epochs;   /* rows in the table, oldest first */
+    uint64_t frame_epoch; /* for a deliberately broken variant (mutant.h) alone */
+    uint32_t epochs;      /* rows in the table, oldest first */
     struct ls_epoch_row epoch[LS_EPOCHS_KEPT];
 };
 
@@ -87,6 +88,9 @@ int ls_log_truncate(struct ls_log *log, uint64_t position);
 
 /* Position of entry seq, or UINT64_MAX where it is not held. net. */
 uint64_t ls_log_position(const struct ls_log *log, uint64_t seq);
+
+/* Seq of the entry that begins at `position`, last_seq + 1 for the end; 0 where none is known to begin there. net. */
+uint64_t ls_log_seq_at(const struct ls_log *log, uint64_t position);
 
 /* Epoch of the last complete entry; 0: none. */
 uint64_t ls_log_last_epoch(const struct ls_log *log);

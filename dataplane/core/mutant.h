@@ -21,7 +21,6 @@
     X(PARTIAL_KEPT, "an incomplete entry is kept over a seal")                                 \
     X(EPOCH_OLD_ACCEPTED, "frames of older epochs are accepted after a seal")                  \
     X(ANSWER_TWICE, "a verification answer is taken again")                                    \
-    X(ANSWER_ANY_NUMBER, "a verification answer to an older question is taken")                \
     X(READ_NO_PROBE, "a read at the sequencer is answered without a probe")                    \
     X(READ_OLD_ANSWER, "a read index answers questions asked after it")                        \
     X(READ_BEFORE_APPLIED, "a read is answered before its index is applied")                   \

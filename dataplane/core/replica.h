@@ -24,6 +24,8 @@ struct ls_replica_config {
     uint16_t node;
     uint64_t incarnation; /* of this node, > 0 */
     uint64_t promise;     /* starts sealed at this epoch */
+    bool memory_lost;     /* an earlier incarnation may have acknowledged what this one does not hold: it neither asks,
+                             acknowledges, serves nor leads until it is admitted */
     uint32_t members;
     struct ls_member member[LS_MEMBERS_MAX];
     /* cluster limits, written into the log by the first sequencer */

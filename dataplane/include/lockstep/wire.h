@@ -152,7 +152,8 @@ struct ls_answer_record {
 
 struct ls_heartbeat_body {
     uint64_t commit;
-    uint64_t last;
+    uint64_t last;    /* the end of the sequencer's log */
+    uint64_t sent;    /* what was sent to this node so far: what it misses below was lost */
     uint64_t time;
     uint64_t probe;
     uint16_t answers;
