@@ -11,6 +11,8 @@
 #include <lockstep/limits.h>
 #include <lockstep/types.h>
 
+#include "../workers/idle.h"
+
 #define LS_CONFIG_NAME_MAX       32
 #define LS_CONFIG_DEVICE_MAX     256
 #define LS_CONFIG_SOCKET_MAX     104 /* sun_path has 108 bytes */
@@ -23,13 +25,6 @@
 #define LS_CONFIG_MEMORY_DEFAULT (256ull * 1024 * 1024)
 
 enum ls_machine_kind { LS_MACHINE_KV, LS_MACHINE_ECHO };
-
-/* What a worker does when there is nothing to do. */
-enum ls_idle_policy {
-    LS_IDLE_YIELD, /* gives its core away and comes back at once: for shared cores; the default */
-    LS_IDLE_POLL,  /* never lets go of its core: lowest latency on dedicated cores */
-    LS_IDLE_SLEEP, /* sleeps after a spell of empty turns until something arrives */
-};
 
 enum ls_hugepages { LS_HUGEPAGES_AUTO, LS_HUGEPAGES_NO, LS_HUGEPAGES_YES };
 
