@@ -4,7 +4,7 @@
  *
  * A held frame lies in one of the decorator's buffers and in the queue of its direction, a binary heap ordered by
  * (due time, number of arrival), so that equal times keep their order. Reordered frames stand in a short list until
- * enough others have passed, then join the heap.
+ * enough others have come, then join the heap.
  */
 #include "fault.h"
 
@@ -26,7 +26,7 @@
 struct held {
     uint64_t due_ns;  /* in the heap; in the waiting list: the latest time to leave it */
     uint64_t number;  /* breaks ties */
-    uint64_t behind;  /* waiting list: leaves it when the direction's count of passed frames is this ... */
+    uint64_t behind;  /* waiting list: leaves it when the direction has seen so many frames ... */
     uint64_t wait_ns; /* ... and is due this much later */
     struct ls_addr peer;
     uint32_t length;
@@ -38,7 +38,7 @@ struct direction {
     uint32_t count;
     uint32_t waiting_count;
     uint32_t waiting[WAITING_MAX];
-    uint64_t passed;  /* frames that went by */
+    uint64_t seen;    /* frames that came this way and were not dropped */
     uint64_t free_ns; /* bandwidth: the link is idle from here on */
 };
 
@@ -129,13 +129,13 @@ static inline bool has_due(const struct ls_fault *f, const struct direction *d)
     return d->count > 0 && f->buffers[d->heap[0]].due_ns <= f->now_ns;
 }
 
-/* Reordered frames that have waited long enough go on behind those that have passed them. */
+/* Reordered frames that have waited long enough go on behind those that came after them. */
 static void waiting_wake(struct ls_fault *f, struct direction *d)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < d->waiting_count; i++) {
         struct held *held = &f->buffers[d->waiting[i]];
-        if (held->behind > d->passed && held->due_ns > f->now_ns) {
+        if (held->behind > d->seen && held->due_ns > f->now_ns) {
             d->waiting[kept++] = d->waiting[i];
         } else {
             held->due_ns = f->now_ns + held->wait_ns;
@@ -200,8 +200,6 @@ static bool take_copy(struct ls_fault *f, struct direction *d, const struct ls_f
     bool reorder = random && happens(f, s->reorder) && d->waiting_count < WAITING_MAX;
     uint64_t wait_ns = wait_of(f, d, frame->length, random, &link_ns);
 
-    if (!reorder)
-        d->passed++;
     if (!corrupt && !reorder && wait_ns == 0 && !copy_anyway)
         return true;
     if (f->free == 0) {
@@ -229,7 +227,7 @@ static bool take_copy(struct ls_fault *f, struct direction *d, const struct ls_f
         ls_count(f->counters, fault_reordered);
     if (reorder) {
         held->due_ns = f->now_ns + LS_FAULT_REORDER_MAX_NS;
-        held->behind = d->passed + 1 + roll_below(f, s->reorder_span);
+        held->behind = d->seen + 1 + roll_below(f, s->reorder_span);
         held->wait_ns = wait_ns;
         d->waiting[d->waiting_count++] = buffer;
     } else {
@@ -253,6 +251,7 @@ static bool take(struct ls_fault *f, struct direction *d, const struct ls_frame 
     }
     if (frame->length > LS_FRAME_MAX)
         return true; /* nothing of ours, and no room for it here: the core refuses it */
+    d->seen++;
     bool twice = random && happens(f, s->duplicate);
     bool passes = take_copy(f, d, frame, random, false);
     if (twice) {

@@ -17,7 +17,7 @@
  * Order: cut, drop, duplicate, then for each copy corrupt, bandwidth, delay and jitter, or reorder. A frame that is
  * held, doubled or damaged is a copy in a buffer of the decorator's own; when these are used up, the frame is dropped,
  * and counted as an overflow too. A reordered frame waits until 1 to `reorder_span` later frames of its direction have
- * passed it, and at most LS_FAULT_REORDER_MAX_NS.
+ * come, and at most LS_FAULT_REORDER_MAX_NS.
  *
  * Counters: fault_dropped (cut ones and overflows too), fault_duplicated, fault_reordered (held back for any reason),
  * fault_corrupted.
