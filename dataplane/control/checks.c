@@ -177,7 +177,8 @@ static void check_hugepages(struct run *run, bool pci)
     uint64_t free_bytes = ls_checks_hugepages_free(run->root);
     bool enough = free_bytes >= config->memory;
 
-    run->checks->hugepages = config->hugepages == LS_HUGEPAGES_YES || (config->hugepages == LS_HUGEPAGES_AUTO && enough);
+    run->checks->hugepages =
+        config->hugepages == LS_HUGEPAGES_YES || (config->hugepages == LS_HUGEPAGES_AUTO && enough);
     if (config->hugepages == LS_HUGEPAGES_YES && !enough)
         problem(run,
                 "%" PRIu64 " MiB of free huge pages are needed and %" PRIu64 " MiB are there: sysctl -w "
@@ -217,8 +218,9 @@ static void check_pci(struct run *run)
     for (int i = 0; drivers[i] != NULL; i++)
         if (strcmp(driver, drivers[i]) == 0)
             return;
-    problem(run, "PCI device %s has the driver %s, which DPDK cannot use: modprobe vfio-pci && dpdk-devbind.py -b "
-                 "vfio-pci %s",
+    problem(run,
+            "PCI device %s has the driver %s, which DPDK cannot use: modprobe vfio-pci && dpdk-devbind.py -b "
+            "vfio-pci %s",
             device, driver, device);
 }
 
@@ -264,8 +266,9 @@ static void check_capabilities(struct run *run)
     uint64_t effective = 0, wanted = 1ull << CAP_NET_RAW | 1ull << CAP_NET_ADMIN;
 
     if (file_number(run->root, "/proc/self/status", "CapEff:", 16, &effective) && (effective & wanted) != wanted)
-        problem(run, "device \"%s\" needs CAP_NET_RAW and CAP_NET_ADMIN: start as root, or setcap "
-                     "cap_net_raw,cap_net_admin,cap_ipc_lock+ep on lockstep-dataplane",
+        problem(run,
+                "device \"%s\" needs CAP_NET_RAW and CAP_NET_ADMIN: start as root, or setcap "
+                "cap_net_raw,cap_net_admin,cap_ipc_lock+ep on lockstep-dataplane",
                 run->node->device);
 }
 

@@ -9,10 +9,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -35,17 +35,43 @@ static void add(struct ls_eal_args *args, const char *format, ...)
     args->value[++args->count] = NULL;
 }
 
+/* The cores that this process may use, as EAL writes a set: "0-3,8". Shortened where there is no room. */
+static void cores_allowed(char *text, size_t room)
+{
+    size_t used = 0;
+    cpu_set_t allowed;
+
+    text[0] = '\0';
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) {
+        snprintf(text, room, "0");
+        return;
+    }
+    for (int first = 0; first < CPU_SETSIZE && used + 16 < room; first++) {
+        int last = first;
+
+        if (!CPU_ISSET(first, &allowed))
+            continue;
+        while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &allowed))
+            last++;
+        used += (size_t)snprintf(text + used, room - used, used > 0 ? ",%d" : "%d", first);
+        if (last > first)
+            used += (size_t)snprintf(text + used, room - used, "-%d", last);
+        first = last;
+    }
+}
+
 void ls_eal_arguments(const struct ls_config *config, const struct ls_config_node *node, bool hugepages,
                       struct ls_eal_args *args)
 {
-    long cores = sysconf(_SC_NPROCESSORS_CONF);
+    char cores[256];
 
+    cores_allowed(cores, sizeof(cores));
     memset(args, 0, sizeof(*args));
     add(args, "lockstep-dataplane");
     if (node->lcore_net == node->lcore_apply)
-        add(args, "--lcores=0@(0-%ld),1@%u", cores - 1, node->lcore_net);
+        add(args, "--lcores=0@(%s),1@%u", cores, node->lcore_net);
     else
-        add(args, "--lcores=0@(0-%ld),1@%u,2@%u", cores - 1, node->lcore_net, node->lcore_apply);
+        add(args, "--lcores=0@(%s),1@%u,2@%u", cores, node->lcore_net, node->lcore_apply);
     add(args, "--main-lcore=0");
     add(args, "--file-prefix=lockstep-%016" PRIx64 "-%u", config->cluster, node->id);
     add(args, "-m");
@@ -81,8 +107,9 @@ int ls_eal_start(const struct ls_config *config, const struct ls_config_node *no
     if (rte_eal_init(args.count, value) >= 0)
         return 0;
     result = rte_errno != 0 ? -rte_errno : -EIO;
-    used = (size_t)snprintf(error, error_size, "DPDK does not start: %s (its own lines stand above); the arguments were",
-                            rte_strerror(-result));
+    used =
+        (size_t)snprintf(error, error_size, "DPDK does not start: %s (its own lines stand above); the arguments were",
+                         rte_strerror(-result));
     for (int i = 1; i < args.count && used < error_size; i++)
         used += (size_t)snprintf(error + used, error_size - used, " %s", args.value[i]);
     return result;

@@ -56,8 +56,7 @@ static uint64_t next_ns(struct ls_lcore *lcore, uint64_t now_ns)
 /* Sleeps unless the last look finds something. */
 static void nap(struct ls_lcore *lcore)
 {
-    uint64_t limit = lcore->port_fd >= 0 ? LS_IDLE_SLEEP_MAX_NS : LS_IDLE_NAP_NS;
-    uint64_t now, next;
+    uint64_t limit = lcore->sleep_max_ns, now, next;
 
     ls_waker_announce(&lcore->waker);
     if (turn(lcore, &now) > 0 || stopped(lcore)) {

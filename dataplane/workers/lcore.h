@@ -25,7 +25,8 @@ struct ls_lcore {
     uint32_t workers;
     uint32_t cpu; /* for the page */
     enum ls_idle_policy idle;
-    int port_fd;              /* readable when frames wait; -1: there is no such thing, sleeps are short naps */
+    int port_fd;              /* readable when frames wait; -1: none */
+    uint64_t sleep_max_ns;    /* LS_IDLE_SLEEP_MAX_NS; or LS_IDLE_NAP_NS where frames may come that wake nobody */
     const _Atomic bool *stop; /* another thread's, which also wakes */
     /* shared: any thread wakes */
     struct ls_waker waker;

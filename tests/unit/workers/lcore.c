@@ -95,6 +95,7 @@ static void run(enum ls_idle_policy policy, int port_fd)
         .cpu = 1,
         .idle = policy,
         .port_fd = port_fd,
+        .sleep_max_ns = port_fd >= 0 ? LS_IDLE_SLEEP_MAX_NS : LS_IDLE_NAP_NS,
         .stop = &box.stop,
     };
     assert_int_equal(ls_waker_init(&box.lcore.waker), 0);
