@@ -234,16 +234,20 @@ static bool socket_turn(struct ls_link *link)
 
 static void role_take(struct ls_link *link, const struct ls_event *event)
 {
-    struct ls_control_role role = {
-        .epoch = event->epoch, .role = event->role, .sequencer = event->node, .halt = (uint16_t)event->code};
+    const struct ls_view *now = atomic_load_explicit(&link->view->current, memory_order_relaxed);
+    bool leads = event->role == LS_ROLE_OPENING || event->role == LS_ROLE_SEQUENCER || event->role == LS_ROLE_SUSPENDED;
+    struct ls_control_role role = {.epoch = event->epoch,
+                                   .role = event->role,
+                                   .sequencer = leads ? now->node : event->node,
+                                   .halt = (uint16_t)event->code};
 
     body_send(link, LS_CONTROL_ROLE, 0, &role, sizeof(role));
     if (!link->view_waiting)
-        link->view_next = *(const struct ls_view *)atomic_load_explicit(&link->view->current, memory_order_relaxed);
-    link->view_next.epoch = event->epoch;
-    link->view_next.role = event->role;
-    link->view_next.halt = (uint16_t)event->code;
-    link->view_next.sequencer = event->node;
+        link->view_next = *now;
+    link->view_next.epoch = role.epoch;
+    link->view_next.role = role.role;
+    link->view_next.halt = role.halt;
+    link->view_next.sequencer = role.sequencer;
     link->view_waiting = true;
 }
 
