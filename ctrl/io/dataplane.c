@@ -59,6 +59,8 @@ void ls_dataplane_free(struct ls_dataplane *dataplane)
         close(dataplane->pidfd);
     dataplane->pidfd = -1;
     page_unmap(dataplane);
+    if (dataplane->pid != 0 && !dataplane->alive) /* else it is not ours: an orphan's, or nobody's */
+        (void)unlink(dataplane->counters);
 }
 
 const char *ls_dataplane_program(void)

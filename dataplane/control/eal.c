@@ -7,12 +7,14 @@
 #include "eal.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -90,6 +92,8 @@ void ls_eal_arguments(const struct ls_config *config, const struct ls_config_nod
         add(args, "--no-pci");
         add(args, "--vdev=%s", node->device);
     }
+    /* It warns of what nobody asked for. Before the general one: EAL keeps the list backwards. */
+    add(args, "--log-level=lib.telemetry:error");
     add(args, "--log-level=*:warning");
 }
 
@@ -115,9 +119,27 @@ int ls_eal_start(const struct ls_config *config, const struct ls_config_node *no
     return result;
 }
 
+/* EAL leaves its run-time directory behind, one for each cluster and node that ever ran here. */
+static void directory_remove(const char *path)
+{
+    struct dirent *entry;
+    DIR *dir = opendir(path);
+
+    if (dir == NULL)
+        return;
+    while ((entry = readdir(dir)) != NULL)
+        (void)unlinkat(dirfd(dir), entry->d_name, 0); /* not of directories: "." and ".." stay */
+    closedir(dir);
+    (void)rmdir(path);
+}
+
 void ls_eal_stop(void)
 {
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s", rte_eal_get_runtime_dir());
     (void)rte_eal_cleanup(); /* the process ends; what it says went wrong it has logged */
+    directory_remove(path);
 }
 
 int ls_eal_launch(uint32_t which, int (*run)(void *argument), void *argument)
