@@ -182,25 +182,43 @@ static void ring_flush(struct ls_port *base, uint64_t now_ns)
         reclaim_all(port);
 }
 
+static inline uint32_t take(struct ring_port *port, struct queue *q, uint32_t from, struct ls_frame *frames, uint32_t n)
+{
+    struct ls_addr peer = port->net->addr[from];
+    uint32_t at = q->taken;
+
+    for (uint32_t i = 0; i < n; i++) {
+        const struct slot *slot = &q->slots[at++ & q->mask];
+        __builtin_prefetch(slot->buffer);
+        frames[i] =
+            (struct ls_frame){.data = slot->buffer->data, .length = slot->length, .peer = peer, .handle = slot->buffer};
+    }
+    q->taken = at;
+    return n;
+}
+
 static uint32_t ring_receive(struct ls_port *base, struct ls_frame *frames, uint32_t n, uint64_t now_ns)
 {
     struct ring_port *port = (struct ring_port *)base;
-    uint32_t count = port->net->count, got = 0, from = port->turn;
+    uint32_t count = port->net->count, got = 0;
+    uint32_t from = port->turn;
+    struct queue *q = &port->in[from * count];
 
-    /* Begins with another port each time, so that a busy one cannot keep the others waiting. */
-    port->turn = from + 1 == count ? 0 : from + 1;
-    for (uint32_t i = 0; i < count && got < n; i++, from = from + 1 == count ? 0 : from + 1) {
-        struct queue *q = &port->in[from * count];
+    for (uint32_t i = 0; i < count; i++) {
         uint32_t ready = atomic_load_explicit(&q->tail, memory_order_acquire) - q->taken;
-        if (ready > n - got)
-            ready = n - got;
-        for (; ready > 0; ready--) {
-            const struct slot *slot = &q->slots[q->taken++ & q->mask];
-            __builtin_prefetch(slot->buffer);
-            frames[got++] = (struct ls_frame){.data = slot->buffer->data,
-                                              .length = slot->length,
-                                              .peer = port->net->addr[from],
-                                              .handle = slot->buffer};
+        if (ready > 0) {
+            got += take(port, q, from, frames + got, ready < n - got ? ready : n - got);
+            if (got == n) {
+                /* Goes on behind this one, so that a busy port cannot keep the others waiting. */
+                port->turn = from + 1 == count ? 0 : from + 1;
+                return got;
+            }
+        }
+        from++;
+        q += count;
+        if (from == count) {
+            from = 0;
+            q = port->in;
         }
     }
     return got;

@@ -256,22 +256,22 @@ static void test_delay(void **state)
     uint64_t sent_at[1000], early = UINT64_MAX, late = 0;
 
     /* constant: exactly that late, in order; next_ns says when */
-    set(NODE2, (struct ls_control_fault){.seed = 1, .delay = 500 * 1000});
+    set(NODE2, (struct ls_control_fault){.seed = 1, .delay = 100 * 1000});
     while (next < 1000) {
-        if (sent < 1000) {
+        for (int i = 0; i < 5 && sent < 1000; i++) { /* equal times keep their order */
             sent_at[sent] = now;
             send_value(NODE1, NODE2, sent++);
-            port[NODE1]->flush(port[NODE1], now);
         }
+        port[NODE1]->flush(port[NODE1], now);
         uint32_t n = turn(NODE2, frames);
         for (uint32_t i = 0; i < n; i++) {
             assert_true(is_whole(&frames[i], &value));
             assert_int_equal(value, next++);
-            assert_int_equal(now, sent_at[value] + 500 * 1000);
+            assert_int_equal(now, sent_at[value] + 100 * 1000);
         }
         port[NODE2]->done(port[NODE2], frames, n);
         if (next < sent)
-            assert_int_equal(ls_fault_next_ns(fault[NODE2]), sent_at[next] + 500 * 1000);
+            assert_int_equal(ls_fault_next_ns(fault[NODE2]), sent_at[next] + 100 * 1000);
         now += 2000;
     }
     assert_int_equal(count(NODE2, LS_COUNT_fault_reordered), 1000);
@@ -331,6 +331,25 @@ static void test_reorder(void **state)
         assert_true(at[i] <= i + 5); /* at most the span late */
     }
     assert_in_range(moved, held * 9 / 10, held); /* two neighbours may be held together */
+
+    /* reordered frames are delayed too, and still out of order */
+    set(NODE2, (struct ls_control_fault){.seed = 9, .reorder = 500000, .reorder_span = 3, .delay = MS});
+    uint32_t last = 0, disorder = 0;
+    uint64_t start = now;
+    for (sent = 0, got = 0; got < 500; now += 10000) {
+        if (sent < 500)
+            send_value(NODE1, NODE2, sent++);
+        port[NODE1]->flush(port[NODE1], now);
+        uint32_t came = turn(NODE2, frames);
+        for (uint32_t i = 0; i < came; i++, got++) {
+            assert_true(is_whole(&frames[i], &value));
+            assert_true(now - start >= value * 10000 + MS);
+            disorder += value < last;
+            last = value;
+        }
+        port[NODE2]->done(port[NODE2], frames, came);
+    }
+    assert_true(disorder > 50);
 
     /* with nothing behind it, a frame comes after a while by itself */
     set(NODE2, (struct ls_control_fault){.seed = 9, .reorder = 1000000, .reorder_span = 1000});

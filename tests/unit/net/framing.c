@@ -561,6 +561,8 @@ static void test_next_hop(void **state)
 {
     /* off the subnet: by the gateway, which is resolved under its own address and not learned from routed traffic */
     assert_int_equal(in(build_udp(OUTSIDE_IP, 0, "x", 1), SECOND), LS_FRAMING_DATAGRAM);
+    uint8_t mac[6];
+    assert_false(ls_framing_lookup(&f, OUTSIDE_IP, SECOND, mac));
     assert_int_equal(out(OUTSIDE_IP, SECOND), 0);
     own_asks(GATEWAY_IP, SECOND);
     in(build_arp(2, other_mac, GATEWAY_IP, OWN_IP), SECOND);

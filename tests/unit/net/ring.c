@@ -153,22 +153,48 @@ static void test_full(void **state)
     assert_int_equal(ls_counter_get(&counters[1], LS_COUNT_frames_out), BUFFERS);
 }
 
-/* Frames may be given back in any order, over several bursts. */
+/* Frames may be given back in any order, over several bursts; again and again with the same buffers. */
 static void test_done_out_of_order(void **state)
 {
     struct ls_frame frames[DEPTH];
     uint32_t free_buffers, total;
 
-    for (uint32_t i = 0; i < DEPTH; i++)
-        assert_true(send_value(0, addr[1], i));
-    port[0]->flush(port[0], 0);
-    assert_int_equal(port[1]->receive(port[1], frames, 10, 0), 10);
-    assert_int_equal(port[1]->receive(port[1], frames + 10, DEPTH, 0), DEPTH - 10);
-    for (uint32_t i = 0; i < DEPTH; i++) {
+    for (int round = 0; round < 5; round++) {
+        for (uint32_t i = 0; i < DEPTH; i++)
+            assert_true(send_value(0, addr[1], i));
+        port[0]->flush(port[0], 0);
+        assert_int_equal(port[1]->receive(port[1], frames, 10, 0), 10);
+        assert_int_equal(port[1]->receive(port[1], frames + 10, DEPTH, 0), DEPTH - 10);
+        for (uint32_t i = 0; i < DEPTH; i++) {
+            ls_ring_port_buffers(port[0], &free_buffers, &total);
+            assert_int_equal(free_buffers, BUFFERS - DEPTH); /* the first one is still out */
+            port[1]->done(port[1], &frames[DEPTH - 1 - i], 1);
+        }
         ls_ring_port_buffers(port[0], &free_buffers, &total);
-        assert_int_equal(free_buffers, BUFFERS - DEPTH); /* the first one is still out */
-        port[1]->done(port[1], &frames[DEPTH - 1 - i], 1);
+        assert_int_equal(free_buffers, BUFFERS);
     }
+}
+
+/* A sender that always fills the receiver's burst does not keep another one waiting. */
+static void test_fairness(void **state)
+{
+    struct ls_frame frames[4];
+    uint32_t n, others = 0;
+
+    for (uint32_t round = 0; round < 100; round++) {
+        for (uint32_t i = 0; i < 5; i++)
+            assert_true(send_value(0, addr[1], 0)); /* more than is taken: in the end the queue is always full */
+        assert_true(send_value(2, addr[1], 7));
+        port[0]->flush(port[0], 0);
+        port[2]->flush(port[2], 0);
+        assert_int_equal(port[1]->receive(port[1], frames, 4, 0), 4);
+        for (uint32_t i = 0; i < 4; i++)
+            others += value_of(&frames[i]) == 7;
+        port[1]->done(port[1], frames, 4);
+    }
+    assert_in_range(others, 90, 100);
+    while ((n = port[1]->receive(port[1], frames, 4, 0)) > 0)
+        port[1]->done(port[1], frames, n);
 }
 
 static void test_config(void **state)
@@ -275,6 +301,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_done_out_of_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fairness, setup, teardown),
         cmocka_unit_test_setup_teardown(test_config, setup, teardown),
         cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
     };
