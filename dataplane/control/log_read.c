@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Finds entries by net's index from seq to position. The index is read while net writes it: each position is read
- * whole, may be another seq's by then, and is believed only after the entry's own header, copied out of the ring under
- * its own check, says the seq that was looked for. Control thread.
+ * Finds entries by net's index from seq to position. The index is read while net writes it: each word is read whole,
+ * may be another seq's by then, and is believed only after the entry's own header, copied out of the ring under its
+ * own check, says the seq that was looked for. Control thread.
  */
 #include "log_read.h"
 
@@ -22,7 +22,7 @@ struct span {
 
 static uint64_t index_at(const struct ls_log *log, uint64_t seq)
 {
-    return __atomic_load_n(&log->index[seq & log->index_mask].position, __ATOMIC_RELAXED);
+    return atomic_load_explicit(&log->index[seq & log->index_mask].position, memory_order_relaxed);
 }
 
 static void span_take(struct span *span, const struct ls_log *log, uint64_t commit)
