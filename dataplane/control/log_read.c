@@ -22,7 +22,7 @@ struct span {
 
 static uint64_t index_at(const struct ls_log *log, uint64_t seq)
 {
-    return __atomic_load_n(&log->index[seq & log->index_mask], __ATOMIC_RELAXED);
+    return atomic_load_explicit(&log->index[seq & log->index_mask].position, memory_order_relaxed);
 }
 
 static void span_take(struct span *span, const struct ls_log *log, uint64_t commit)
