@@ -28,6 +28,8 @@ struct load {
     uint64_t lines;
     uint64_t loaded;
     uint64_t failed;
+    uint64_t failed_behind; /* the line that ended it */
+    uint64_t last_failed;
     uint64_t bytes;
     uint64_t start_ns;
     uint64_t progress_ns;
@@ -45,10 +47,16 @@ static uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
 }
 
+/* Says so; of those that fail behind the one that ended it, only how many they are. */
 static void fail(struct load *load, uint64_t line, enum cli_exit code, const char *text, const char *hint)
 {
-    cli_say(load->cli, "%s:%llu: %s%s%s", load->name, (unsigned long long)line, text, hint[0] ? ": " : "", hint);
     load->failed++;
+    if (load->stop && load->code != CLI_OK) {
+        load->failed_behind++;
+        load->last_failed = line;
+        return;
+    }
+    cli_say(load->cli, "%s:%llu: %s%s%s", load->name, (unsigned long long)line, text, hint[0] ? ": " : "", hint);
     if (load->code == CLI_OK)
         load->code = code;
     if (!load->cli->keep_going)
@@ -62,16 +70,16 @@ static void line_done(void *user, const struct ls_reply *reply)
     flight->next_free = load->free;
     load->free = flight;
     if (reply->error == -ENOTCONN) {
-        load->stop = true; /* whatever follows would not be sent */
         fail(load, flight->line, CLI_UNKNOWN, "the session was evicted: it may have been put", "");
+        load->stop = true; /* whatever follows would not be sent */
     } else if (reply->error) {
-        load->stop = true;
         fail(load, flight->line, CLI_UNKNOWN, "no answer in time: it may have been put",
              reply->status ? ls_status_text(reply->status) : "");
-    } else if (reply->status == LS_STATUS_CLOSED && reply->session == 0) {
         load->stop = true;
+    } else if (reply->status == LS_STATUS_CLOSED && reply->session == 0) {
         fail(load, flight->line, CLI_UNREACHABLE, "no node answers: it was not put",
              "see lockstep status on the nodes");
+        load->stop = true;
     } else if (reply->status != LS_STATUS_OK) {
         fail(load, flight->line, CLI_REFUSED, ls_status_text(reply->status), ls_status_hint(reply->status));
     } else {
@@ -172,6 +180,9 @@ static void print_summary(struct load *load)
     double rate = (double)load->loaded / (seconds > 0 ? seconds : 1);
     if (load->progress)
         fputc('\r', stderr);
+    if (load->failed_behind)
+        cli_say(load->cli, "and %llu lines behind it, up to line %llu, for the same or other reasons",
+                (unsigned long long)load->failed_behind, (unsigned long long)load->last_failed);
     if (load->cli->json)
         cli_print_json(json_pack("{s:I, s:I, s:I, s:I, s:f, s:f}", "lines", (json_int_t)load->lines, "loaded",
                                  (json_int_t)load->loaded, "failed", (json_int_t)load->failed, "bytes",

@@ -202,6 +202,7 @@ static void silence_has_codes_of_its_own(void **state)
     assert_has(err, "nothing was done");
     assert_run(3, "kv load lines --timeout 100ms");
     assert_has(err, "lines:1: no node answers");
+    assert_has(err, "and 63 lines behind it, up to line 64");
     node_mute(node, false);
 }
 
