@@ -18,6 +18,7 @@
 #define RTO_FIRST_NS    (10ull * 1000 * 1000)
 #define RETRY_MIN_NS    (1ull * 1000 * 1000)
 #define RETRY_MAX_NS    (250ull * 1000 * 1000)
+#define RETRY_BOUND_NS  (1ull << 40) /* so that doublings do not wrap */
 #define SENT_ALREADY(c) ((c)->requests.used & ~(c)->requests.want)
 
 /* ---- creation ---- */
@@ -68,7 +69,9 @@ struct ls_client_core *ls_client_core_create(const struct ls_client_config *conf
     c->window = config->window;
     c->op_max = config->op_max;
     c->retry_min_ns = config->retry_min_ns ? config->retry_min_ns : RETRY_MIN_NS;
+    c->retry_min_ns = min_u64(c->retry_min_ns, RETRY_BOUND_NS);
     c->retry_max_ns = max_u64(config->retry_max_ns ? config->retry_max_ns : RETRY_MAX_NS, c->retry_min_ns);
+    c->retry_max_ns = min_u64(c->retry_max_ns, RETRY_BOUND_NS);
     c->give_up_ns = config->give_up_ns ? min_u64(config->give_up_ns, NEVER / 4) : NEVER / 4;
     c->lazy = config->open_late;
     memcpy(c->nonce, config->nonce, sizeof(c->nonce));

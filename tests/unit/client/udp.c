@@ -9,6 +9,9 @@
 #include <cmocka.h>
 
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
 
 #include <lockstep/client_kv.h>
 
@@ -158,6 +161,59 @@ static void large_values_go_and_come_whole(void **state)
     const struct ls_kv_bytes longer = {value, LS_KV_VALUE_MAX + 1};
     assert_int_equal(ls_kv_put(client, TEXT("large"), longer, 0, &outcome), -EMSGSIZE);
     ls_client_close(client);
+    node_stop(node);
+}
+
+struct writer {
+    struct ls_client *client;
+    _Atomic bool stop;
+    uint32_t writes;
+};
+
+static void *rewrite(void *user)
+{
+    struct writer *writer = user;
+    static uint8_t value[60000];
+    struct ls_kv_outcome outcome;
+    while (!atomic_load(&writer->stop)) {
+        memset(value, (int)(++writer->writes & 0xff), sizeof(value));
+        if (ls_kv_put(writer->client, TEXT("shared"), (struct ls_kv_bytes){value, sizeof(value)}, 0, &outcome) != 0)
+            break;
+        struct timespec pause = {.tv_nsec = 1000000};
+        nanosleep(&pause, NULL);
+    }
+    return NULL;
+}
+
+static void large_values_are_never_torn(void **state)
+{
+    struct node *node = node_plain();
+    struct ls_client_options options = node_options(node);
+    struct writer writer = {.client = client_open(&options)};
+    struct ls_client *reader = client_open(&options);
+    pthread_t thread;
+    uint32_t whole = 0;
+    assert_int_equal(pthread_create(&thread, NULL, rewrite, &writer), 0);
+    for (int i = 0; i < 200; i++) {
+        struct ls_kv_got got;
+        assert_int_equal(ls_kv_get(reader, TEXT("shared"), &linearizable, &got), 0);
+        if (got.status != LS_STATUS_OK) {
+            assert_true(got.status == LS_STATUS_VERSION_GONE || got.status == LS_STATUS_NOT_FOUND);
+            assert_null(got.value);
+            continue;
+        }
+        whole++;
+        assert_int_equal(got.length, 60000);
+        for (size_t at = 1; at < got.length; at++)
+            assert_int_equal(got.value[at], got.value[0]);
+        free(got.value);
+    }
+    atomic_store(&writer.stop, true);
+    pthread_join(thread, NULL);
+    assert_true(writer.writes > 1);
+    assert_true(whole > 0);
+    ls_client_close(reader);
+    ls_client_close(writer.client);
     node_stop(node);
 }
 
@@ -390,6 +446,7 @@ int main(void)
         cmocka_unit_test(single_operations),
         cmocka_unit_test(batches_are_all_or_nothing),
         cmocka_unit_test(large_values_go_and_come_whole),
+        cmocka_unit_test(large_values_are_never_torn),
         cmocka_unit_test(scans_and_many_keys),
         cmocka_unit_test(event_loop_keeps_the_window_full),
         cmocka_unit_test(silence_is_told_apart_by_what_was_sent),
