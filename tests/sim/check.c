@@ -205,6 +205,7 @@ static void canon_extend(struct sim *sim, const struct sim_epoch *epoch, struct 
         l->canon_end = record->end;
         l->expected[seq] = (struct sim_expected){.time = entry->time};
         sim_model_apply(l->model, entry, &l->expected[seq]);
+        l->expected[seq].executions = (seq > 1 ? l->expected[seq - 1].executions : 0) + l->expected[seq].executed;
         SIM_TRACE(sim, "committed seq %lu epoch %lu kind %u", seq, record->epoch, record->kind);
     }
 }
@@ -467,22 +468,24 @@ void sim_check_sealed(struct sim *sim, struct sim_node *node, const struct ls_ev
 
 /* ---- execution ---- */
 
+/* The executor says what it executed; what it did not execute shows in the replies, the count and the digest. */
 void sim_check_executed(struct sim *sim, struct sim_node *node, const struct ls_entry *entry,
                         const struct ls_result *result)
 {
     struct sim_ledger *l = &sim->ledger;
-    uint64_t seq = node->executed_seq + 1;
-    if (entry->seq != seq)
-        sim_violate(sim, "L3", "node %u applied entry %lu after %lu", node->id, entry->seq, node->executed_seq);
-    if (seq > node->commit_seq)
-        sim_violate(sim, "L3", "node %u applied entry %lu, committed are %lu", node->id, seq, node->commit_seq);
+    uint64_t seq = entry->seq;
+    if (seq <= node->executed_seq || seq > node->commit_seq)
+        sim_violate(sim, "L3", "node %u executed entry %lu after %lu, committed are %lu", node->id, seq,
+                    node->executed_seq, node->commit_seq);
+    node->executed_seq = seq;
+    node->executions++;
     const struct sim_record *record = &l->record[l->canon[seq]];
     if (sim_bytes_hash(entry, ls_entry_size(entry->length)) != record->hash)
-        sim_violate(sim, "L7", "node %u applied other bytes as entry %lu than were committed", node->id, seq);
-    node->executed_seq = seq;
+        sim_violate(sim, "L7", "node %u executed other bytes as entry %lu than were committed", node->id, seq);
     const struct sim_expected *expected = &l->expected[seq];
-    if (entry->kind != LS_ENTRY_OPERATION && entry->kind != LS_ENTRY_QUERY)
-        return;
+    if (!expected->executed)
+        sim_violate(sim, "X2", "node %u executed entry %lu (session %lu, number %lu); the model says %s", node->id, seq,
+                    entry->session, entry->number, ls_status_name(expected->status));
     if (result->status != expected->status)
         sim_violate(sim, "X3", "node %u: entry %lu gave %s, the model %s", node->id, seq, ls_status_name(result->status),
                     ls_status_name(expected->status));
@@ -495,14 +498,18 @@ void sim_check_digest(struct sim *sim, struct sim_node *node)
 {
     struct sim_ledger *l = &sim->ledger;
     uint64_t seq = atomic_load(&node->seam.applied_seq);
-    if (seq != node->executed_seq)
-        sim_violate(sim, "L3", "node %u says that %lu entries are applied, it executed %lu", node->id, seq,
-                    node->executed_seq);
+    if (seq == node->applied_seq)
+        return;
+    if (seq < node->applied_seq || seq > node->commit_seq)
+        sim_violate(sim, "L3", "node %u applied up to %lu after %lu, committed are %lu", node->id, seq,
+                    node->applied_seq, node->commit_seq);
+    node->applied_seq = seq;
+    if (node->executions != l->expected[seq].executions)
+        sim_violate(sim, "X6", "node %u executed %lu entries up to %lu, the model %lu", node->id, node->executions, seq,
+                    l->expected[seq].executions);
     uint64_t position = atomic_load(&node->seam.applied);
     if (position != l->record[node->path[seq]].end)
         sim_violate(sim, "L3", "node %u: applied position %lu is not the end of entry %lu", node->id, position, seq);
-    if (seq == 0)
-        return;
     uint64_t digest = ls_executor_digest(node->executor);
     struct sim_expected *expected = &l->expected[seq];
     if (expected->digest == 0)
@@ -522,9 +529,9 @@ void sim_check_end(struct sim *sim)
             sim_violate(sim, "Q1", "node %u has %u buffers that it neither sent nor gave back", node->id, node->owned);
         if (!node->counts || node->view.role == LS_ROLE_HALTED)
             continue;
-        if (node->executed_seq != l->canon_seq)
+        if (node->applied_seq != l->canon_seq)
             sim_violate(sim, "V2", "node %u (%s in epoch %lu) applied %lu of %lu entries", node->id,
-                        ls_role_name(node->view.role), node->view.epoch, node->executed_seq, l->canon_seq);
+                        ls_role_name(node->view.role), node->view.epoch, node->applied_seq, l->canon_seq);
         if (ls_executor_digest(node->executor) != l->expected[l->canon_seq].digest)
             sim_violate(sim, "V2", "node %u ends with another digest", node->id);
     }

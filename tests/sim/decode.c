@@ -167,7 +167,7 @@ void sim_decode(char *to, size_t room, const uint8_t *data, uint32_t length)
 {
     struct text text = {.at = to, .room = room};
     to[0] = '\0';
-    struct ls_wire_identity anyone = {.cluster = 0x51b15eed0badcafeull, .generation = 1};
+    struct ls_wire_identity anyone = {.cluster = SIM_CLUSTER, .generation = 1};
     if (ls_frame_check(&anyone, data, length) != 0) {
         add(&text, "a bad frame of %u bytes", length);
         return;

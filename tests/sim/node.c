@@ -9,7 +9,6 @@
 
 #include "sim.h"
 
-#define CLUSTER_ID 0x51b15eed0badcafeull
 #define POISON     0xdb
 
 static void watch(void *user, const struct ls_entry *entry, const struct ls_result *result)
@@ -38,7 +37,7 @@ static void replica_config(const struct sim *sim, const struct sim_node *node, s
 {
     const struct sim_config *c = &sim->config;
     memset(to, 0, sizeof(*to));
-    to->cluster = CLUSTER_ID;
+    to->cluster = SIM_CLUSTER;
     to->generation = 1;
     to->node = node->id;
     to->incarnation = node->incarnation;
@@ -103,7 +102,7 @@ void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless)
     node->replica = ls_replica_create(&rc, node->log, &node->seam, &node->net_io.port.io, &ls_kv, node->machine,
                                       &node->page, &node->net_counters);
     must(node->replica != NULL, "replica");
-    struct ls_executor_config ec = {.cluster = CLUSTER_ID,
+    struct ls_executor_config ec = {.cluster = SIM_CLUSTER,
                                     .generation = 1,
                                     .node = node->id,
                                     .incarnation = node->incarnation,
@@ -115,6 +114,7 @@ void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless)
     must(node->executor != NULL, "executor");
     ls_executor_set_watch(node->executor, watch, node);
     node->last_seq = node->end = node->commit = node->commit_seq = node->executed_seq = 0;
+    node->applied_seq = node->executions = node->verifications = 0;
     node->installed_epoch = 0;
     ls_replica_view(node->replica, &node->view);
     if (node->view.epoch < node->promised)

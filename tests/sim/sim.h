@@ -42,6 +42,7 @@
 #define SIM_REPLAYS      64
 #define SIM_FAULTS_MAX   16
 #define SIM_NONE         UINT32_MAX
+#define SIM_CLUSTER      0x51b15eed0badcafeull
 
 #define SIM_US 1000ull
 #define SIM_MS 1000000ull
@@ -115,8 +116,9 @@ struct sim_config {
     uint32_t fault_weight[8];
     uint64_t elect_every_ns; /* elections without need; 0: none */
     uint64_t ctrl_ns;        /* mean delay of ctrl's messages */
+    uint64_t detect_ns;      /* without a sequencer for so long: elect */
     uint32_t losses_max;     /* restarts without memory */
-    uint32_t careless_max;   /* the same, with a ctrl that forgets to say so */
+    bool careless;           /* restarted nodes are not told that they lost their memory; one epoch only */
     uint64_t heal_ns;        /* faults stop here at the latest */
     /* clients */
     uint32_t depth;     /* requests in flight a client */
@@ -203,7 +205,9 @@ struct sim_node {
     uint64_t end;
     uint64_t commit;
     uint64_t commit_seq;
-    uint64_t executed_seq; /* by the executor's watch */
+    uint64_t applied_seq;
+    uint64_t executed_seq; /* last one that the executor's watch named */
+    uint64_t executions;
     uint64_t promised;
     uint64_t installed_epoch; /* is (or was) its sequencer */
     uint64_t verifications;   /* counter as of the last turn */
@@ -295,6 +299,7 @@ struct sim_expected {
     uint16_t status;
     uint16_t length;
     bool executed;
+    uint64_t executions; /* up to here */
     uint64_t time;
     uint64_t hash;
     uint64_t digest; /* said by the first replica that was there; 0: none yet */
@@ -305,12 +310,17 @@ struct sim_model *sim_model_create(void);
 void sim_model_reset(struct sim_model *model, uint32_t window);
 /* Executes a canonical entry; the next one in order. */
 void sim_model_apply(struct sim_model *model, const struct ls_entry *entry, struct sim_expected *expected);
-/* What a client must be told about a request that was ordered: 0: it was not; else its seq. */
-uint64_t sim_model_outcome(const struct sim_model *model, uint64_t session, uint64_t number, uint16_t *status,
-                           uint64_t *hash, uint32_t *length);
-/* Answers a read from the state as of `seq`. Returns the length of the result at `bytes`. */
-uint32_t sim_model_read(struct sim_model *model, const uint8_t *operation, uint32_t length, uint64_t seq,
-                        uint16_t *status, uint8_t *bytes, uint32_t room);
+/* What must be told about a request that is done: its seq, status and result. False: it is not done. */
+struct sim_outcome {
+    uint64_t seq, hash;
+    uint16_t status, length;
+};
+bool sim_model_outcome(const struct sim_model *model, uint64_t session, uint64_t number, struct sim_outcome *outcome);
+/* The session was never opened or was evicted; its results below *floor are no longer kept. */
+bool sim_model_session_gone(const struct sim_model *model, uint64_t session, uint64_t *floor);
+/* Is this a right answer to a read of the state as of `seq`? NULL, or what is wrong with it. */
+const char *sim_model_check_read(struct sim_model *model, const uint8_t *operation, uint32_t length, uint64_t seq,
+                                 uint16_t status, const uint8_t *bytes, uint32_t n);
 bool sim_model_is_full(const struct sim_model *model);
 
 /* ---- the checkers' ledger ---- */
@@ -413,6 +423,7 @@ struct sim {
     uint32_t replays;
     uint32_t operations_left;
     bool healed;
+    bool careless; /* this schedule's ctrl forgets to say that a node lost its memory */
     bool stopping;
     struct ls_log log[SIM_NODES_MAX][4]; /* by size */
     uint8_t *op_buffer;
