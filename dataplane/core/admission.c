@@ -107,8 +107,9 @@ static void order_entry(struct ls_replica *r, const struct ls_request_record *re
     ls_count(r->counters, requests_ordered);
 }
 
-bool ls_admission_order(struct ls_replica *r, struct ls_admission *a, const struct ls_request_record *record,
-                        const uint8_t *operation, uint32_t length, struct ls_addr client, uint64_t now_ns)
+/* Appends the entry, or says BUSY where there is no room. */
+static bool order_or_busy(struct ls_replica *r, const struct ls_request_record *record, const uint8_t *operation,
+                          uint32_t length, struct ls_addr client, uint64_t now_ns)
 {
     if (!ls_sequencer_has_room(r, length, now_ns)) {
         ls_count(r->counters, busy_log);
@@ -116,6 +117,14 @@ bool ls_admission_order(struct ls_replica *r, struct ls_admission *a, const stru
         return false;
     }
     order_entry(r, record, operation, length, client, now_ns);
+    return true;
+}
+
+bool ls_admission_order(struct ls_replica *r, struct ls_admission *a, const struct ls_request_record *record,
+                        const uint8_t *operation, uint32_t length, struct ls_addr client, uint64_t now_ns)
+{
+    if (!order_or_busy(r, record, operation, length, client, now_ns))
+        return false;
     a->next = record->number + 1;
     return true;
 }
@@ -191,24 +200,12 @@ static void refuse_session(struct ls_replica *r, const struct ls_request_record 
     ls_answer_refusal(r, client, record, LS_STATUS_SESSION_UNKNOWN, now_ns);
 }
 
-static void open_session(struct ls_replica *r, const struct ls_request_record *record, struct ls_addr client,
-                         uint64_t now_ns)
-{
-    if (!ls_sequencer_has_room(r, LS_NONCE_SIZE, now_ns)) {
-        ls_count(r->counters, busy_log);
-        ls_answer_busy(r, client, 0, 0, LS_STATUS_BUSY_LOG, false, now_ns);
-        return;
-    }
-    order_entry(r, record, (const uint8_t *)(record + 1), LS_NONCE_SIZE, client, now_ns);
-}
-
 /* An operation or query whose number was ordered before. A query is ordered all the same: its answer must be final. */
 static void request_again(struct ls_replica *r, const struct ls_request_record *record, struct ls_addr client,
                           uint64_t now_ns)
 {
     if (record->kind == LS_REQUEST_QUERY || (ls_mutant(REPEAT_ORDERED) && record->kind == LS_REQUEST_OPERATION)) {
-        if (ls_sequencer_has_room(r, record->length, now_ns))
-            order_entry(r, record, (const uint8_t *)(record + 1), record->length, client, now_ns);
+        (void)order_or_busy(r, record, (const uint8_t *)(record + 1), record->length, client, now_ns);
         return;
     }
     repeat(r, record, client);
@@ -219,7 +216,7 @@ static void request(struct ls_replica *r, const struct ls_request_record *record
 {
     ls_count(r->counters, requests_in);
     if (record->kind == LS_REQUEST_OPEN) {
-        open_session(r, record, client, now_ns);
+        (void)order_or_busy(r, record, (const uint8_t *)(record + 1), record->length, client, now_ns);
         return;
     }
     if ((record->kind == LS_REQUEST_ANNOUNCE ? record->total : record->length) > r->config.op_max) {

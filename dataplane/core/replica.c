@@ -237,7 +237,7 @@ static uint32_t install_check(const struct ls_replica *r, const struct ls_order 
 {
     if (r->role == LS_ROLE_HALTED)
         return 4;
-    if (r->role != LS_ROLE_SEALED || r->epoch != order->epoch)
+    if (r->role != LS_ROLE_SEALED || r->epoch != order->epoch || r->epoch == 0)
         return 1;
     if (order->incarnation != r->config.incarnation || r->config.memory_lost)
         return 2;
