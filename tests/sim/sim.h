@@ -126,7 +126,8 @@ struct sim_config {
     uint32_t keys;      /* that the workload knows */
     uint32_t value_max; /* usual */
     uint32_t large_ppm, large_max;
-    uint32_t deadline_ppm, query_ppm, read_ppm, batch_ppm, ttl_ppm, die_ppm, give_up_ppm, bad_ppm;
+    uint32_t deadline_ppm, query_ppm, read_ppm, batch_ppm, ttl_ppm, die_ppm, bad_ppm;
+    uint64_t client_retry_ns, give_up_ns;
     uint32_t read_weight[3]; /* by enum ls_consistency */
     bool reads_spread;       /* each client reads at a node of its own */
 };
@@ -246,7 +247,10 @@ struct sim_ctrl {
 
 /* ---- clients and their history ---- */
 
+struct sim_client;
+
 struct sim_op {
+    struct sim_client *owner;
     bool used;
     bool read;
     bool queried;
@@ -272,8 +276,9 @@ struct sim_client {
     struct sim_actor actor;
     struct sim_op op[2 * SIM_OPS_MAX];
     uint32_t in_flight;
+    bool lost; /* its session was evicted */
     uint64_t think_until;
-    uint64_t die_at_number;
+    uint64_t die_at; /* with this request number */
     uint64_t least; /* highest seq this client has seen */
 };
 
@@ -321,6 +326,8 @@ bool sim_model_session_gone(const struct sim_model *model, uint64_t session, uin
 /* Is this a right answer to a read of the state as of `seq`? NULL, or what is wrong with it. */
 const char *sim_model_check_read(struct sim_model *model, const uint8_t *operation, uint32_t length, uint64_t seq,
                                  uint16_t status, const uint8_t *bytes, uint32_t n);
+/* Newest version of a key, 0: there is none; for a load that wants to hit. */
+uint64_t sim_model_version(const struct sim_model *model, const uint8_t *key, uint32_t length);
 bool sim_model_is_full(const struct sim_model *model);
 
 /* ---- the checkers' ledger ---- */
@@ -521,8 +528,5 @@ void sim_floor_raise(struct sim *sim, uint64_t seq);
 /* ---- decode.c ---- */
 void sim_decode(char *text, size_t room, const uint8_t *data, uint32_t length);
 
-/* ---- mutants.c, scenario.c ---- */
-int sim_mutants_main(const char *name, uint64_t first, uint64_t count, uint32_t jobs);
-int sim_scenario_main(const char *name, const char *golden, bool update);
 
 #endif
