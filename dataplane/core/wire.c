@@ -161,6 +161,7 @@ static enum ls_counter check_heartbeat(const uint8_t *body, size_t room)
     if (room < sizeof(*heartbeat))
         return LS_COUNT_drop_short;
     if (heartbeat->zero16 != 0 || heartbeat->zero32 != 0 || heartbeat->commit > heartbeat->last ||
+        heartbeat->sent > heartbeat->last ||
         room != sizeof(*heartbeat) + heartbeat->answers * sizeof(struct ls_answer_record))
         return LS_COUNT_drop_body;
     const struct ls_answer_record *answer = (const void *)(heartbeat + 1);
@@ -277,12 +278,18 @@ static enum ls_counter check_sender(const struct ls_frame_header *header)
             return LS_COUNT_drop_direction;
         return header->incarnation == 0 ? 0 : LS_COUNT_drop_incarnation;
     default:
-        if (header->sender == 0)
-            return LS_COUNT_drop_direction;
-        if (header->sender > LS_NODE_ID_MAX)
-            return LS_COUNT_drop_sender;
-        return header->incarnation != 0 ? 0 : LS_COUNT_drop_incarnation;
+        break;
     }
+    if (header->sender == 0)
+        return LS_COUNT_drop_direction;
+    if (header->sender > LS_NODE_ID_MAX)
+        return LS_COUNT_drop_sender;
+    if (header->incarnation == 0)
+        return LS_COUNT_drop_incarnation;
+    /* Between replicas everything belongs to an epoch, and they begin with 1; clients are also told that there is none.
+     */
+    bool between_replicas = header->type >= LS_FRAME_ORDER && header->type <= LS_FRAME_HEARTBEAT;
+    return between_replicas && header->epoch == 0 ? LS_COUNT_drop_epoch_old : 0;
 }
 
 static enum ls_counter check_body(const struct ls_frame_header *header, const uint8_t *body, size_t room)
@@ -308,13 +315,10 @@ static enum ls_counter check_body(const struct ls_frame_header *header, const ui
         return check_grant(body, room);
     case LS_FRAME_FRAGMENT:
         return check_fragment(body, room);
-    case LS_FRAME_REDIRECT:
-    case LS_FRAME_VIEW:
-        return check_view(body, room);
     case LS_FRAME_BUSY:
         return check_busy(body, room);
-    default:
-        return LS_COUNT_drop_type;
+    default: /* REDIRECT, VIEW */
+        return check_view(body, room);
     }
 }
 
