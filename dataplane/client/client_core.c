@@ -120,13 +120,24 @@ void ls_client_estimate(struct ls_client_core *c, struct estimate *estimate, uin
         estimate->var = estimate->var - estimate->var / 4 + off / 4;
         estimate->srtt = max_u64(estimate->srtt - estimate->srtt / 8 + sample_ns / 8, 1);
     }
-    estimate->rto = min_u64(max_u64(estimate->srtt + 4 * estimate->var, c->retry_min_ns), c->retry_max_ns);
+    /* a steady round trip has no variance, and is not to be cut close */
+    uint64_t margin = max_u64(4 * estimate->var, estimate->srtt / 2);
+    estimate->rto = min_u64(max_u64(estimate->srtt + margin, c->retry_min_ns), c->retry_max_ns);
+}
+
+/* An answer to something that was sent more than once says nothing of the round trip but an upper bound. Still it may
+ * be that each try is repeated too early, so the time-out grows until an answer comes in time (Karn). */
+void ls_client_estimate_repeated(struct ls_client_core *c, struct estimate *estimate, uint64_t most_ns)
+{
+    uint64_t rto = min_u64(2 * estimate->rto, 2 * most_ns);
+    estimate->rto = min_u64(max_u64(estimate->rto, rto), c->retry_max_ns);
 }
 
 static uint64_t retry_delay(const struct ls_client_core *c, uint64_t rto, const struct path *path, uint32_t backoff)
 {
     uint32_t doublings = backoff + path->rotations;
-    uint32_t most = path->heard ? BACKOFF_LIVE : BACKOFF_MAX;
+    /* with one node alive among dead ones, it is heard once in a round */
+    uint32_t most = path->quiet < ROUNDS_MAX * c->peers ? BACKOFF_LIVE : BACKOFF_MAX;
     return min_u64(rto << (doublings < most ? doublings : most), c->retry_max_ns);
 }
 
@@ -177,7 +188,8 @@ static void requests_move(struct ls_client_core *c, uint32_t at, bool at_once, u
 /* A try went unanswered (or a node said that it is the wrong one): counts, and leaves for the next node. */
 static void path_count(struct ls_client_core *c, struct path *path, bool silent)
 {
-    path->heard = path->heard && !silent;
+    if (silent && path->quiet < UINT32_MAX)
+        path->quiet++;
     if (silent && path->rounds < ROUNDS_MAX)
         path->rounds++;
     if (path->rounds < ROUNDS_MAX || (path == &c->reads_to && c->read_pinned))
@@ -188,14 +200,14 @@ static void path_count(struct ls_client_core *c, struct path *path, bool silent)
         path->rotations++;
 }
 
-/* Marks everything that is due for sending, a little early where that shares a frame; finds the next time. True if
- * something was due. */
-bool ls_client_lane_due(struct ls_client_core *c, struct lane *lane, struct path *path, uint64_t now_ns)
+/* Marks everything that is due for sending, a little early where that shares a frame; finds the next time. */
+void ls_client_lane_due(struct ls_client_core *c, struct lane *lane, struct path *path, uint64_t now_ns)
 {
     uint64_t due = 0;
     uint64_t soon = 0;
     bool silent = false;
     uint64_t timer_ns = NEVER;
+    uint64_t soon_ns = NEVER;
     uint64_t slack_ns = c->retry_min_ns / 4;
     for (uint64_t left = lane->used; left; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
@@ -209,22 +221,23 @@ bool ls_client_lane_due(struct ls_client_core *c, struct lane *lane, struct path
             silent |= !(slot->flags & SLOT_BUSY);
         } else if (slot->due_ns <= now_ns + slack_ns) {
             soon |= 1ull << i;
+            soon_ns = min_u64(soon_ns, slot->due_ns);
         } else {
             timer_ns = min_u64(timer_ns, slot->due_ns);
         }
     }
     lane->timer_ns = timer_ns;
-    if (!due)
-        soon = 0;
+    if (!due) {
+        lane->timer_ns = min_u64(timer_ns, soon_ns);
+        return;
+    }
     for (uint64_t left = due | soon; left; left &= left - 1) {
         struct slot *slot = &lane->slot[__builtin_ctzll(left)];
         if (!(slot->flags & SLOT_BUSY) && slot->backoff < BACKOFF_MAX)
             slot->backoff++;
     }
     lane->want |= due | soon;
-    if (due)
-        path_count(c, path, silent);
-    return due != 0;
+    path_count(c, path, silent);
 }
 
 static uint32_t peer_find(const struct ls_client_core *c, struct ls_addr addr)
@@ -588,7 +601,8 @@ static void reply_open(struct ls_client_core *c, const struct ls_reply_record *r
 {
     if (c->session != 0 || c->lost || !c->open_sent)
         return;
-    if (record->length != 0 && (record->length != LS_NONCE_SIZE || memcmp(record + 1, c->nonce, LS_NONCE_SIZE) != 0))
+    /* The answer repeats the nonce: it may be for whoever had this port before us. */
+    if (record->length != LS_NONCE_SIZE || memcmp(record + 1, c->nonce, LS_NONCE_SIZE) != 0)
         return;
     if (record->status != LS_STATUS_OK || record->session == 0) {
         /* no session free: later perhaps */
@@ -640,9 +654,12 @@ static void reply_request(struct ls_client_core *c, const struct ls_frame_header
     if (__builtin_expect(status == LS_STATUS_CLOSED && slot->told != 0 && slot->told < LS_STATUS_BUSY_LOG, 0))
         status = slot->told;
 
-    if (!*sampled && slot->retries == 0) {
-        ls_client_estimate(c, &c->requests.estimate, now_ns - slot->sent_ns);
+    if (!*sampled) {
         *sampled = true;
+        if (slot->retries == 0)
+            ls_client_estimate(c, &c->requests.estimate, now_ns - slot->sent_ns);
+        else
+            ls_client_estimate_repeated(c, &c->requests.estimate, now_ns - slot->submit_ns);
     }
     c->requests_to.rotations = 0;
     c->last_seq = max_u64(c->last_seq, record->seq);
@@ -670,12 +687,13 @@ static void input_reply(struct ls_client_core *c, const struct ls_frame *frame, 
         c->time_epoch = header->epoch;
         c->time_ahead = (int64_t)(body->time - now_ns);
     }
-    bool sampled = false;
+    bool sampled = false; /* one sample of each kind per frame */
+    bool read_sampled = false;
     const struct ls_reply_record *record;
     const uint8_t *at = NULL;
     while ((record = ls_reply_next(frame->data, &at)) != NULL) {
         if (record->flags & LS_REPLY_READ)
-            ls_client_reads_reply(c, header, record, now_ns);
+            ls_client_reads_reply(c, header, record, &read_sampled, now_ns);
         else if (record->number == 0)
             reply_open(c, record, now_ns);
         else if (c->session != 0 && !c->lost)
@@ -758,7 +776,7 @@ void ls_client_core_input(struct ls_client_core *c, const struct ls_frame *frame
         header->type != LS_FRAME_REDIRECT && header->type != LS_FRAME_VIEW)
         return;
     c->epoch = max_u64(c->epoch, header->epoch);
-    c->requests_to.heard = c->reads_to.heard = true;
+    c->requests_to.quiet = c->reads_to.quiet = 0;
     if (from == c->requests_to.at)
         c->requests_to.rounds = 0;
     if (from == c->reads_to.at)

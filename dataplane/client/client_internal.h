@@ -35,7 +35,7 @@ struct path {
     uint32_t at;        /* index into peer[] */
     uint32_t rounds;    /* tries since anything was heard from there; ROUNDS_MAX: leave at the next try */
     uint32_t rotations; /* moves for want of an answer, since something was answered: raises the back-off */
-    bool heard;         /* some node answered something since the last try */
+    uint32_t quiet;     /* tries since anything was heard from any node: without it the back-off grows further */
 };
 
 struct peer {
@@ -172,14 +172,15 @@ bool ls_client_batch_room(struct ls_client_core *c, struct batch *batch, uint8_t
 void ls_client_batch_send(struct ls_client_core *c, struct batch *batch);
 void ls_client_slot_sent(struct ls_client_core *c, struct lane *lane, const struct path *path, uint32_t i,
                          uint64_t now_ns);
-bool ls_client_lane_due(struct ls_client_core *c, struct lane *lane, struct path *path, uint64_t now_ns);
+void ls_client_lane_due(struct ls_client_core *c, struct lane *lane, struct path *path, uint64_t now_ns);
 void ls_client_slot_busy(struct ls_client_core *c, struct lane *lane, struct path *path, uint32_t i,
                          const struct ls_busy_body *busy, uint64_t now_ns);
 void ls_client_estimate(struct ls_client_core *c, struct estimate *estimate, uint64_t sample_ns);
+void ls_client_estimate_repeated(struct ls_client_core *c, struct estimate *estimate, uint64_t most_ns);
 
 /* client_read.c, for client_core.c */
 void ls_client_reads_reply(struct ls_client_core *c, const struct ls_frame_header *header,
-                           const struct ls_reply_record *record, uint64_t now_ns);
+                           const struct ls_reply_record *record, bool *sampled, uint64_t now_ns);
 void ls_client_reads_busy(struct ls_client_core *c, struct ls_addr from, const struct ls_busy_body *busy,
                           uint64_t now_ns);
 /* False: no buffer for a frame. */

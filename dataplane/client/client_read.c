@@ -61,14 +61,19 @@ static uint32_t read_find(const struct ls_client_core *c, uint64_t session, uint
 }
 
 void ls_client_reads_reply(struct ls_client_core *c, const struct ls_frame_header *header,
-                           const struct ls_reply_record *record, uint64_t now_ns)
+                           const struct ls_reply_record *record, bool *sampled, uint64_t now_ns)
 {
     uint32_t i = read_find(c, record->session, record->number);
     if (i == SLOTS)
         return;
     const struct slot *slot = &c->reads.slot[i];
-    if (slot->retries == 0)
-        ls_client_estimate(c, &c->reads.estimate, now_ns - slot->sent_ns);
+    if (!*sampled) {
+        *sampled = true;
+        if (slot->retries == 0)
+            ls_client_estimate(c, &c->reads.estimate, now_ns - slot->sent_ns);
+        else
+            ls_client_estimate_repeated(c, &c->reads.estimate, now_ns - slot->submit_ns);
+    }
     ls_client_read_path(c)->rotations = 0;
     c->last_seq = max_u64(c->last_seq, record->seq);
     struct ls_client_result result = {

@@ -63,7 +63,8 @@ static_assert(sizeof(struct ls_frame_header) == LS_FRAME_HEADER_SIZE, "wire layo
 /* ---- REQUEST: one or more records, each followed by `length` bytes of operation, padded with zeros to 8. ---- */
 enum ls_request_kind {
     LS_REQUEST_OPERATION = 1, /* execute */
-    LS_REQUEST_OPEN = 2,      /* register a session; operation = 16-byte nonce; session, slot 0; number 0 */
+    LS_REQUEST_OPEN = 2,      /* register a session; operation = 16-byte nonce, which the answer repeats as its
+                               result; session, slot 0; number 0 */
     LS_REQUEST_QUERY = 3,     /* answer `number` if it is done, else close it for ever; no operation */
     LS_REQUEST_ANNOUNCE = 4,  /* a large operation of `total` bytes, to be pulled; no bytes here */
 };
