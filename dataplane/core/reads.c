@@ -18,6 +18,8 @@
 #define READ_PATIENCE_NS 100000000ull /* a read that waited this long is refused: elsewhere it may be quicker */
 
 static_assert((LS_READS_PENDING_MAX & (LS_READS_PENDING_MAX - 1)) == 0, "ring of reads");
+static_assert(sizeof(struct ls_reply_body) + sizeof(struct ls_reply_record) + LS_READ_RESULT_MAX <= LS_FRAME_BODY_MAX,
+              "one read fits a frame of its own");
 
 static void *map(size_t bytes)
 {
@@ -69,43 +71,48 @@ static bool reply_open(struct ls_replica *r, struct reply_frame *out, struct ls_
     return true;
 }
 
-/* Reads straight into the frame. A record that does not fit behind the others gets a frame of its own. */
+static void read_state(const struct ls_replica *r, const struct ls_read *read, struct ls_read_result *result)
+{
+    if (r->type->concurrent_reads)
+        r->type->read(r->machine, read->operation, read->length, result);
+    else
+        result->status = LS_STATUS_UNSUPPORTED;
+}
+
+/* Reads straight into a frame of its own, or, behind other records, by way of a copy: what a read answers must not
+ * depend on how much room others have left, for the state machine cuts pages and leaves out values by the room. */
 static void reply_read(struct ls_replica *r, struct reply_frame *out, const struct ls_read *read, uint64_t age,
                        uint64_t now_ns)
 {
-    uint32_t record_size = (uint32_t)sizeof(struct ls_reply_record);
-    /* A frame with less room than this left is not worth the second reading that an overflow would cost. */
-    uint32_t worthwhile = record_size + 256;
-    bool fresh = out->at == NULL || !ls_addr_equal(out->frame.peer, read->client) ||
-                 (uint32_t)(frame_end_max(out) - out->at) < worthwhile;
-    for (;; fresh = true) {
-        if (fresh && !reply_open(r, out, read->client, now_ns))
+    const uint32_t record_size = (uint32_t)sizeof(struct ls_reply_record);
+    uint8_t copy[LS_READ_RESULT_MAX];
+    struct ls_read_result result = {.room = LS_READ_RESULT_MAX, .bytes = copy};
+    bool shared = out->at != NULL && ls_addr_equal(out->frame.peer, read->client);
+    if (shared)
+        read_state(r, read, &result);
+    if (!shared || (uint32_t)(frame_end_max(out) - out->at) < record_size + ls_pad8(result.length)) {
+        if (!reply_open(r, out, read->client, now_ns))
             return;
-        struct ls_reply_record *reply = (struct ls_reply_record *)out->at;
-        uint32_t room = (uint32_t)(frame_end_max(out) - out->at) - record_size;
-        struct ls_read_result result = {.room = (room & ~7u) < LS_READ_RESULT_MAX ? room & ~7u : LS_READ_RESULT_MAX,
-                                        .bytes = (uint8_t *)(reply + 1)};
-        if (r->type->concurrent_reads)
-            r->type->read(r->machine, read->operation, read->length, &result);
-        else
-            result.status = LS_STATUS_UNSUPPORTED;
-        /* What is cut short only because others stand before it is read again with a whole frame's room. */
-        if (!fresh && (result.status == LS_STATUS_LARGE_VALUE || result.length + 128 > result.room))
-            continue;
-        *reply = (struct ls_reply_record){.session = read->session,
-                                          .number = read->number,
-                                          .seq = result.seq,
-                                          .age = age,
-                                          .status = result.status,
-                                          .flags = LS_REPLY_READ,
-                                          .length = result.length};
-        uint8_t *end = result.bytes + result.length;
-        uint32_t padding = ls_pad8(result.length) - result.length;
-        memset(end, 0, padding);
-        out->at = end + padding;
-        ls_count(r->counters, reads_answered);
-        return;
     }
+    struct ls_reply_record *reply = (struct ls_reply_record *)out->at;
+    uint8_t *to = (uint8_t *)(reply + 1);
+    if (shared) {
+        memcpy(to, copy, result.length);
+    } else {
+        result.bytes = to;
+        read_state(r, read, &result);
+    }
+    *reply = (struct ls_reply_record){.session = read->session,
+                                      .number = read->number,
+                                      .seq = result.seq,
+                                      .age = age,
+                                      .status = result.status,
+                                      .flags = LS_REPLY_READ,
+                                      .length = result.length};
+    uint32_t padding = ls_pad8(result.length) - result.length;
+    memset(to + result.length, 0, padding);
+    out->at = to + result.length + padding;
+    ls_count(r->counters, reads_answered);
 }
 
 /* ---- arrival ---- */
