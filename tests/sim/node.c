@@ -199,16 +199,33 @@ static void grace_step(struct sim *sim, struct sim_node *node)
     node->grace_at = sim->now + sim_rng_spread(&sim->rng_turns, sim->config.grace_ns);
 }
 
+struct fingerprint {
+    uint64_t epoch, role, sequencer, verified, commit, end, filled, high, chain, packets;
+};
+
+static struct fingerprint fingerprint(const struct sim *sim, const struct sim_node *node)
+{
+    struct ls_replica_view view;
+    ls_replica_view(node->replica, &view);
+    return (struct fingerprint){.epoch = view.epoch,
+                                .role = view.role,
+                                .sequencer = view.sequencer,
+                                .verified = view.verified,
+                                .commit = view.commit,
+                                .end = node->log->end,
+                                .filled = node->log->filled,
+                                .high = node->log->high,
+                                .chain = node->log->chain,
+                                .packets = sim->packets_free};
+}
+
 /* W1, W2: a damaged frame is refused, counted once, and changes nothing else. */
 static void input_damaged(struct sim *sim, struct sim_node *node, const struct ls_frame *frame)
 {
     struct ls_counters before = node->net_counters;
-    struct ls_replica_view view, after;
-    struct ls_log log = *node->log;
-    uint32_t free_before = sim->packets_free;
-    ls_replica_view(node->replica, &view);
+    struct fingerprint now = fingerprint(sim, node);
     ls_replica_input(node->replica, frame, sim->now);
-    ls_replica_view(node->replica, &after);
+    struct fingerprint after = fingerprint(sim, node);
     uint64_t counted = 0;
     for (uint32_t i = LS_COUNT_drop_short; i <= LS_COUNT_drop_body; i++)
         counted += ls_counter_get(&node->net_counters, (enum ls_counter)i) - ls_counter_get(&before, (enum ls_counter)i);
@@ -221,8 +238,7 @@ static void input_damaged(struct sim *sim, struct sim_node *node, const struct l
         if (ls_counter_get(&node->net_counters, (enum ls_counter)i) != ls_counter_get(&before, (enum ls_counter)i))
             sim_violate(sim, "W1", "node %u: a damaged frame moved counter %s", node->id, ls_counter_name(i));
     }
-    if (memcmp(&view, &after, sizeof(view)) != 0 || memcmp(&log, node->log, sizeof(log)) != 0 ||
-        free_before != sim->packets_free)
+    if (memcmp(&now, &after, sizeof(now)) != 0)
         sim_violate(sim, "W1", "node %u: a damaged frame changed more than a counter", node->id);
 }
 
