@@ -20,8 +20,9 @@ struct ls_executor_config {
     uint16_t group;
     uint16_t node;
     uint64_t incarnation;
-    uint32_t sessions_max; /* physical: the log's own limit is the smaller of this and its LIMITS entry */
-    uint32_t window;       /* likewise */
+    uint32_t sessions_max; /* room. The log's limit rules alone: where a LIMITS entry asks for more sessions than this,
+                              apply stops before it and counts stalls. Before the first one no session can be opened */
+    uint32_t window;       /* 1..LS_WINDOW_MAX, checked; every window that the log may ask for has room */
     uint64_t digest_every; /* entries between two digests in the page; power of two; 0: 4096 */
 };
 
