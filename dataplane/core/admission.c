@@ -193,9 +193,17 @@ static void repeat(struct ls_replica *r, const struct ls_request_record *record,
         ls_count(r->counters, drop_reply_ask);
 }
 
+/* That a session does not exist is final for its client, so it is said of those alone whose opening this node has
+ * applied (a session's id is that entry's seq). One that was opened later was opened by another sequencer: this one has
+ * been replaced and does not know it yet. */
 static void refuse_session(struct ls_replica *r, const struct ls_request_record *record, struct ls_addr client,
                            uint64_t now_ns)
 {
+    if (record->session > r->applied_seq) {
+        ls_count(r->counters, busy_no_sequencer);
+        ls_answer_busy(r, client, record->session, record->number, LS_STATUS_NO_SEQUENCER, false, now_ns);
+        return;
+    }
     ls_count(r->counters, refused_session);
     ls_answer_refusal(r, client, record, LS_STATUS_SESSION_UNKNOWN, now_ns);
 }
