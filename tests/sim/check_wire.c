@@ -286,7 +286,10 @@ void sim_check_returned(struct sim *sim, const struct sim_op *op, const struct l
         if (result->seq == 0)
             return; /* refused before it was ordered: looked at as it left */
     }
-    reply_done(sim, result->session, result->number, result->seq, result->status, result->bytes, result->length);
+    /* One that is refused for its size is closed by its client, and completes with the reason. */
+    bool closed = result->status == LS_STATUS_TOO_LARGE && op->length > sim->config.op_max;
+    uint16_t status = closed ? (uint16_t)LS_STATUS_CLOSED : result->status;
+    reply_done(sim, result->session, result->number, result->seq, status, result->bytes, result->length);
     if (result->seq <= op->floor)
         sim_violate(sim, "T1", "client %u: request %lu begun at %lu ns has seq %lu; seq %lu had been told before",
                     op->client, op->number, op->invoked_ns, result->seq, op->floor);

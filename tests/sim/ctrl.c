@@ -139,6 +139,7 @@ static void decide(struct sim *sim)
             best = i;
     }
     ctrl->electing = false;
+    ctrl->leaderless_since = sim->now;
     const struct sim_node *node = &sim->node[best];
     SIM_TRACE(sim, "node %u is elected for epoch %lu by %x", node->id, ctrl->epoch, ctrl->answered);
     if (sim_rng_below(&sim->rng_ctrl, 8) == 0)
@@ -261,12 +262,14 @@ void sim_ctrl_turn(struct sim *sim)
         ctrl->leaderless_since = 0;
     else if (ctrl->leaderless_since == 0)
         ctrl->leaderless_since = sim->now;
+    /* At the end it waits for what it began: haste would only begin it again. */
+    uint64_t patience = sim->config.detect_ns + (sim->healed ? 20 * sim->config.ctrl_ns + 5 * SIM_MS : 0);
     bool settled = sim->careless && ctrl->installs > 0;
     if (!settled && !sim->healed && sim->now >= ctrl->elect_at) {
         ctrl->elect_at = sim->now + SIM_MS + sim_rng_spread(&sim->rng_ctrl, sim->config.elect_every_ns);
         elect_for_fun(sim);
     } else if (!settled && ctrl->leaderless_since != 0 && !ctrl->electing &&
-               sim->now - ctrl->leaderless_since >= sim->config.detect_ns) {
+               sim->now - ctrl->leaderless_since >= patience) {
         ctrl->leaderless_since = sim->now;
         elect_for_need(sim);
     }

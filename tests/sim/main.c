@@ -166,8 +166,9 @@ static void report_stats(const struct sim_stats *s, uint64_t elapsed_ns, uint32_
     printf("%lu entries, %lu operations, %lu reads, %lu unknown, %lu epochs, %lu s of virtual time\n", s->entries,
            s->operations, s->reads, s->unknown, s->epochs, s->virtual_ns / 1000000000);
     printf("network: %lu lost, %lu damaged, %lu old ones again, %lu inbox full; entries dropped at verification: %lu; "
-           "halts: %lu\n",
-           s->dropped, s->damaged, s->replayed, s->inbox_full, s->truncated_entries, s->halts);
+           "halts: %lu; left behind by every ring: %lu\n",
+           s->dropped, s->damaged, s->replayed, s->inbox_full, s->truncated_entries, s->halts, s->stranded);
+    printf("stale reads older than they said: %lu, by at most %lu us\n", s->age_understated, s->age_error_max / 1000);
     printf("faults:");
     for (uint32_t i = 0; i < 8; i++)
         printf(" %s %lu", fault[i], s->faults[i]);
@@ -241,8 +242,10 @@ static void stats_add(struct sim_stats *to, const struct sim_stats *from)
 {
     const uint64_t *a = (const uint64_t *)from;
     uint64_t *b = (uint64_t *)to;
+    uint64_t most = to->age_error_max > from->age_error_max ? to->age_error_max : from->age_error_max;
     for (size_t i = 0; i < sizeof(*to) / sizeof(uint64_t); i++)
         b[i] += a[i];
+    to->age_error_max = most;
 }
 
 struct sim_board *sim_board_create(void)

@@ -319,6 +319,16 @@ static bool step(struct sim *sim)
     return true;
 }
 
+/* What it misses has been overwritten in every ring: only a checkpoint could help it. */
+bool sim_is_stranded(const struct sim *sim, const struct sim_node *node)
+{
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        if (i != node->index && sim->node[i].end > node->end && ls_log_oldest(sim->node[i].log) <= node->end)
+            return false;
+    }
+    return node->end < sim->ledger.canon_end;
+}
+
 static bool converged(struct sim *sim)
 {
     const struct sim_ledger *l = &sim->ledger;
@@ -329,7 +339,8 @@ static bool converged(struct sim *sim)
         return false;
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         const struct sim_node *node = &sim->node[i];
-        if (node->counts && node->view.role != LS_ROLE_HALTED && node->applied_seq != l->canon_seq)
+        if (node->counts && node->view.role != LS_ROLE_HALTED && node->applied_seq != l->canon_seq &&
+            !sim_is_stranded(sim, node))
             return false;
     }
     return true;
@@ -358,7 +369,8 @@ static void schedule_run(struct sim *sim)
     uint64_t more = sim->operations_left < 100 ? sim->operations_left : 100;
     sim->operations_left = (uint32_t)(more > 20 ? more : 20);
     uint64_t deadline = sim->now + PROGRESS_PATIENCE;
-    while (sim->now < deadline && (sim->operations_left > 0 || sim_clients_busy(sim) || !converged(sim))) {
+    while (sim->now < deadline &&
+           ((sim->operations_left > 0 && !sim->stopping) || sim_clients_busy(sim) || !converged(sim))) {
         if (!step(sim))
             break;
         if (sim->operations_left == 0 || sim->now > deadline - PROGRESS_PATIENCE * 3 / 4)

@@ -305,6 +305,7 @@ struct sim_expected {
     uint16_t length;
     bool executed;
     uint64_t executions; /* up to here */
+    uint64_t epoch;      /* in which it was committed */
     uint64_t time;
     uint64_t hash;
     uint64_t digest; /* said by the first replica that was there; 0: none yet */
@@ -389,7 +390,7 @@ struct sim_stats {
     uint64_t status[64];      /* of completions */
     uint64_t busy[64];        /* in BUSY frames */
     uint64_t counters[LS_COUNTERS];
-    uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, halts;
+    uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, halts, stranded;
     uint64_t age_understated, age_error_max;
 };
 
@@ -461,6 +462,7 @@ void sim_trace(struct sim *sim, const char *format, ...) __attribute__((format(p
         if ((sim)->trace)                                                                                              \
             sim_trace((sim), __VA_ARGS__);                                                                             \
     } while (0)
+bool sim_is_stranded(const struct sim *sim, const struct sim_node *node);
 void sim_mix(struct sim *sim, uint64_t value);
 uint64_t sim_bytes_hash(const void *bytes, size_t n);
 void sim_plan(struct sim *sim, struct sim_actor *actor, uint16_t type, uint16_t target, uint64_t at);
