@@ -161,11 +161,13 @@ static void question_add(struct ls_replica *r, struct ls_peer *peer, uint64_t nu
     struct ls_question *last = peer->questions > 0 ? &peer->question[peer->questions - 1] : NULL;
     if (last != NULL && number <= last->number)
         return;
+    /* While the epoch opens, commit may lag behind what an older epoch acknowledged; its first entry does not. */
+    uint64_t index = r->commit > r->epoch_end ? r->commit : r->epoch_end;
     if (peer->questions == LS_QUESTIONS_MAX) {
         /* The newest two become one, with the later index and a probe still to come: later is safe for both. */
-        *last = (struct ls_question){.number = number, .index = r->commit};
+        *last = (struct ls_question){.number = number, .index = index};
     } else {
-        peer->question[peer->questions++] = (struct ls_question){.number = number, .index = r->commit};
+        peer->question[peer->questions++] = (struct ls_question){.number = number, .index = index};
     }
     r->probe_wanted = true;
 }
