@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The client's half of the protocol; see client_core.h. This file owns the session, the requests and their order, the
- * timers and the choice of the node to talk to; client_read.c owns reads. One thread, no clock, no allocation after
+ * The client's half of the protocol; see client_core.h. This file owns the session, the requests and their order;
+ * client_path.c says when to try again and where, client_read.c owns reads. One thread, no clock, no allocation after
  * create.
  *
  * Requests are numbered without holes and the cluster executes them by number, so everything here is an array of 64
@@ -15,11 +15,10 @@
 
 #include "client_internal.h"
 
-#define RTO_FIRST_NS     (10ull * 1000 * 1000)
-#define RETRY_MIN_NS     (1ull * 1000 * 1000)
-#define RETRY_MAX_NS     (250ull * 1000 * 1000)
-#define SENT_ALREADY(c)  ((c)->requests.used & ~(c)->requests.want)
-#define FRAME_BODY(data) ((data) + LS_FRAME_HEADER_SIZE)
+#define RTO_FIRST_NS    (10ull * 1000 * 1000)
+#define RETRY_MIN_NS    (1ull * 1000 * 1000)
+#define RETRY_MAX_NS    (250ull * 1000 * 1000)
+#define SENT_ALREADY(c) ((c)->requests.used & ~(c)->requests.want)
 
 /* ---- creation ---- */
 
@@ -58,9 +57,10 @@ struct ls_client_core *ls_client_core_create(const struct ls_client_config *conf
         errno = EINVAL;
         return NULL;
     }
-    struct ls_client_core *c = calloc(1, sizeof(*c));
+    struct ls_client_core *c = aligned_alloc(64, sizeof(*c));
     if (!c)
         return NULL;
+    memset(c, 0, sizeof(*c));
     c->io = io;
     c->identity.cluster = config->cluster;
     c->identity.generation = config->generation;
@@ -108,211 +108,6 @@ void ls_client_core_destroy(struct ls_client_core *client)
     free(client);
 }
 
-/* ---- time-outs ---- */
-
-void ls_client_estimate(struct ls_client_core *c, struct estimate *estimate, uint64_t sample_ns)
-{
-    if (estimate->srtt == 0) {
-        estimate->srtt = max_u64(sample_ns, 1);
-        estimate->var = sample_ns / 2;
-    } else {
-        uint64_t off = sample_ns > estimate->srtt ? sample_ns - estimate->srtt : estimate->srtt - sample_ns;
-        estimate->var = estimate->var - estimate->var / 4 + off / 4;
-        estimate->srtt = max_u64(estimate->srtt - estimate->srtt / 8 + sample_ns / 8, 1);
-    }
-    /* a steady round trip has no variance, and is not to be cut close */
-    uint64_t margin = max_u64(4 * estimate->var, estimate->srtt / 2);
-    estimate->rto = min_u64(max_u64(estimate->srtt + margin, c->retry_min_ns), c->retry_max_ns);
-}
-
-/* An answer to something that was sent more than once says nothing of the round trip but an upper bound. Still it may
- * be that each try is repeated too early, so the time-out grows until an answer comes in time (Karn). */
-void ls_client_estimate_repeated(struct ls_client_core *c, struct estimate *estimate, uint64_t most_ns)
-{
-    uint64_t rto = min_u64(2 * estimate->rto, 2 * most_ns);
-    estimate->rto = min_u64(max_u64(estimate->rto, rto), c->retry_max_ns);
-}
-
-static uint64_t retry_delay(const struct ls_client_core *c, uint64_t rto, const struct path *path, uint32_t backoff)
-{
-    uint32_t doublings = backoff + path->rotations;
-    /* with one node alive among dead ones, it is heard once in a round */
-    uint32_t most = path->quiet < ROUNDS_MAX * c->peers ? BACKOFF_LIVE : BACKOFF_MAX;
-    return min_u64(rto << (doublings < most ? doublings : most), c->retry_max_ns);
-}
-
-void ls_client_slot_sent(struct ls_client_core *c, struct lane *lane, const struct path *path, uint32_t i,
-                         uint64_t now_ns)
-{
-    struct slot *slot = &lane->slot[i];
-    if ((slot->flags & SLOT_SENT) && slot->retries < UINT8_MAX)
-        slot->retries++;
-    slot->flags = (uint8_t)((slot->flags | SLOT_SENT) & ~SLOT_BUSY);
-    slot->sent_ns = now_ns;
-    slot->due_ns = now_ns + retry_delay(c, lane->estimate.rto, path, slot->backoff);
-    lane->timer_ns = min_u64(lane->timer_ns, slot->due_ns);
-    lane->want &= ~(1ull << i);
-}
-
-/* ---- which node ---- */
-
-struct path *ls_client_read_path(struct ls_client_core *c)
-{
-    return c->read_apart ? &c->reads_to : &c->requests_to;
-}
-
-static void lane_send_again(struct lane *lane)
-{
-    for (uint64_t left = lane->used & ~lane->want; left; left &= left - 1) {
-        uint32_t i = (uint32_t)__builtin_ctzll(left);
-        lane->slot[i].backoff = 0;
-    }
-    lane->want = lane->used;
-}
-
-/* Requests go to another node from now on, at once also those that are out. */
-static void requests_move(struct ls_client_core *c, uint32_t at, bool at_once, uint64_t now_ns)
-{
-    c->requests_to.at = at;
-    c->requests_to.rounds = 0;
-    if (!at_once)
-        return;
-    lane_send_again(&c->requests);
-    if (!c->read_apart)
-        lane_send_again(&c->reads);
-    c->open_due_ns = min_u64(c->open_due_ns, now_ns);
-    c->open_backoff = 0;
-    c->open_busy = true; /* the next try is no sign of silence */
-}
-
-/* A try went unanswered (or a node said that it is the wrong one): counts, and leaves for the next node. */
-static void path_count(struct ls_client_core *c, struct path *path, bool silent)
-{
-    if (silent && path->quiet < UINT32_MAX)
-        path->quiet++;
-    if (silent && path->rounds < ROUNDS_MAX)
-        path->rounds++;
-    if (path->rounds < ROUNDS_MAX || (path == &c->reads_to && c->read_pinned))
-        return;
-    path->at = path->at + 1 < c->peers ? path->at + 1 : 0;
-    path->rounds = 0;
-    if (path->rotations < BACKOFF_MAX)
-        path->rotations++;
-}
-
-/* Marks everything that is due for sending, a little early where that shares a frame; finds the next time. */
-void ls_client_lane_due(struct ls_client_core *c, struct lane *lane, struct path *path, uint64_t now_ns)
-{
-    uint64_t due = 0;
-    uint64_t soon = 0;
-    bool silent = false;
-    uint64_t timer_ns = NEVER;
-    uint64_t soon_ns = NEVER;
-    uint64_t slack_ns = c->retry_min_ns / 4;
-    for (uint64_t left = lane->used; left; left &= left - 1) {
-        uint32_t i = (uint32_t)__builtin_ctzll(left);
-        struct slot *slot = &lane->slot[i];
-        if (!(slot->flags & SLOT_ABANDONED))
-            timer_ns = min_u64(timer_ns, slot->submit_ns + c->give_up_ns);
-        if (lane->want >> i & 1)
-            continue;
-        if (slot->due_ns <= now_ns) {
-            due |= 1ull << i;
-            silent |= !(slot->flags & SLOT_BUSY);
-        } else if (slot->due_ns <= now_ns + slack_ns) {
-            soon |= 1ull << i;
-            soon_ns = min_u64(soon_ns, slot->due_ns);
-        } else {
-            timer_ns = min_u64(timer_ns, slot->due_ns);
-        }
-    }
-    lane->timer_ns = timer_ns;
-    if (!due) {
-        lane->timer_ns = min_u64(timer_ns, soon_ns);
-        return;
-    }
-    for (uint64_t left = due | soon; left; left &= left - 1) {
-        struct slot *slot = &lane->slot[__builtin_ctzll(left)];
-        if (!(slot->flags & SLOT_BUSY) && slot->backoff < BACKOFF_MAX)
-            slot->backoff++;
-    }
-    lane->want |= due | soon;
-    path_count(c, path, silent);
-}
-
-static uint32_t peer_find(const struct ls_client_core *c, struct ls_addr addr)
-{
-    if (ls_addr_equal(c->peer[c->requests_to.at].addr, addr))
-        return c->requests_to.at;
-    for (uint32_t i = 0; i < c->peers; i++)
-        if (ls_addr_equal(c->peer[i].addr, addr))
-            return i;
-    return PEERS_MAX;
-}
-
-/* The members of a view stand behind the configured nodes, those that are both only once. Paths keep their node. */
-static void peers_set(struct ls_client_core *c, const struct ls_member_record *member, uint32_t members)
-{
-    struct ls_addr requests_at = c->peer[c->requests_to.at].addr;
-    struct ls_addr reads_at = c->peer[c->reads_to.at].addr;
-    c->peers = c->configured;
-    c->requests_to.at = c->reads_to.at = 0;
-    for (uint32_t i = 0; i < members; i++) {
-        struct ls_addr addr = {.ip = member[i].ip, .port = member[i].port};
-        uint32_t at = 0;
-        while (at < c->peers && !ls_addr_equal(c->peer[at].addr, addr))
-            at++;
-        if (at == c->peers)
-            c->peer[c->peers++].addr = addr;
-    }
-    for (uint32_t i = 0; i < c->peers; i++) {
-        if (ls_addr_equal(c->peer[i].addr, requests_at))
-            c->requests_to.at = i;
-        if (ls_addr_equal(c->peer[i].addr, reads_at))
-            c->reads_to.at = i;
-    }
-}
-
-static void input_view(struct ls_client_core *c, const struct ls_frame *frame, bool redirect, uint64_t now_ns)
-{
-    const struct ls_view_body *view = (const void *)FRAME_BODY(frame->data);
-    bool from_target = ls_addr_equal(c->peer[c->requests_to.at].addr, frame->peer);
-    if (view->sequencer == 0) {
-        if (redirect && from_target)
-            c->requests_to.rounds = ROUNDS_MAX;
-        return;
-    }
-    if (view->epoch < c->view_epoch)
-        return;
-    const struct ls_member_record *member = (const void *)(view + 1);
-    const struct ls_member_record *sequencer = NULL;
-    for (uint32_t i = 0; i < view->members; i++)
-        if (member[i].node == view->sequencer)
-            sequencer = &member[i];
-    if (!sequencer)
-        return;
-    struct ls_addr addr = {.ip = sequencer->ip, .port = sequencer->port};
-
-    bool newer = view->epoch > c->view_epoch;
-    if (newer || view->time >= c->view_time || peer_find(c, addr) == PEERS_MAX) {
-        peers_set(c, member, view->members);
-        c->view_time = view->time;
-    }
-    c->view_epoch = view->epoch;
-    uint32_t at = peer_find(c, addr);
-    if (newer) {
-        /* What it already has goes out again: the old sequencer may have died with it. */
-        if (at != c->requests_to.at || SENT_ALREADY(c))
-            requests_move(c, at, true, now_ns);
-    } else if (at != c->requests_to.at) {
-        /* Two nodes that send us to and fro, or one that is silent though it is named: once per time-out. */
-        bool at_once = now_ns - c->redirect_ns >= c->requests.estimate.rto;
-        if (at_once)
-            c->redirect_ns = now_ns;
-        requests_move(c, at, at_once, now_ns);
-    }
-}
-
 /* ---- frames out ---- */
 
 bool ls_client_batch_room(struct ls_client_core *c, struct batch *batch, uint8_t type, const struct path *path,
@@ -350,7 +145,7 @@ static bool send_open(struct ls_client_core *c, uint64_t now_ns)
     batch.end += sizeof(record) + LS_NONCE_SIZE;
     ls_client_batch_send(c, &batch);
     c->open_sent_ns = c->open_sent ? 0 : now_ns;
-    c->open_due_ns = now_ns + retry_delay(c, c->requests.estimate.rto, &c->requests_to, c->open_backoff);
+    c->open_due_ns = now_ns + ls_client_retry_delay(c, c->requests.estimate.rto, &c->requests_to, c->open_backoff);
     c->open_sent = true;
     c->open_busy = false;
     return true;
@@ -363,7 +158,7 @@ static bool poll_open(struct ls_client_core *c, uint64_t now_ns)
     if (c->open_sent) {
         if (!c->open_busy && c->open_backoff < BACKOFF_MAX)
             c->open_backoff++;
-        path_count(c, &c->requests_to, !c->open_busy);
+        ls_client_path_count(c, &c->requests_to, !c->open_busy);
     }
     return send_open(c, now_ns);
 }
@@ -385,12 +180,11 @@ static bool send_requests(struct ls_client_core *c, uint64_t now_ns)
         record->session = c->session;
         record->slot = c->session_slot;
         record->awaited = c->base;
-        if (slot->deadline != 0) {
-            int64_t log_time = (int64_t)(slot->submit_ns + min_u64(slot->deadline, NEVER / 4)) + c->time_ahead;
+        if (record->deadline != 0 && !(slot->flags & SLOT_SENT)) {
+            int64_t log_time = (int64_t)(slot->submit_ns + min_u64(record->deadline, NEVER / 4)) + c->time_ahead;
             record->deadline = log_time < 1 ? 1 : (uint64_t)log_time;
-            slot->deadline = 0;
         }
-        memcpy(batch.end, record, size);
+        record_copy(batch.end, record, size);
         batch.end += size;
         batch.room -= size;
         ls_client_slot_sent(c, &c->requests, &c->requests_to, i, now_ns);
@@ -478,19 +272,13 @@ int ls_client_core_submit(struct ls_client_core *c, const void *operation, uint3
     }
     buffer->record = (struct ls_request_record){
         .number = c->next,
+        .deadline = deadline_ns,
         .kind = large ? LS_REQUEST_ANNOUNCE : LS_REQUEST_OPERATION,
         .length = large ? 0 : length,
         .total = large ? length : 0,
     };
     *slot = (struct slot){
-        .done = done,
-        .user = user,
-        .submit_ns = now_ns,
-        .number = c->next,
-        .deadline = deadline_ns,
-        .length = length,
-        .large = large,
-    };
+        .done = done, .user = user, .submit_ns = now_ns, .number = c->next, .length = length, .large = large};
     c->requests.used |= 1ull << i;
     c->requests.want |= 1ull << i;
     c->requests.timer_ns = min_u64(c->requests.timer_ns, now_ns + c->give_up_ns);
@@ -508,7 +296,6 @@ static void slot_close(struct ls_client_core *c, uint32_t i)
     record->length = 0;
     record->total = 0;
     record->deadline = 0;
-    slot->deadline = 0;
     slot->flags |= SLOT_QUERY;
     slot->backoff = 0;
     large_release(c, slot);
@@ -541,10 +328,10 @@ static void slot_free(struct ls_client_core *c, uint32_t i)
 
 static void slot_complete(struct ls_client_core *c, const struct slot *slot, struct ls_client_result *result)
 {
-    c->waiting--;
     result->retries = slot->retries;
     result->session = c->session;
     result->number = slot->number;
+    c->waiting--;
     if (slot->done)
         slot->done(slot->user, result);
 }
@@ -607,7 +394,7 @@ static void reply_open(struct ls_client_core *c, const struct ls_reply_record *r
     if (record->status != LS_STATUS_OK || record->session == 0) {
         /* no session free: later perhaps */
         c->open_busy = true;
-        c->open_due_ns = now_ns + retry_delay(c, c->requests.estimate.rto, &c->requests_to, c->open_backoff);
+        c->open_due_ns = now_ns + ls_client_retry_delay(c, c->requests.estimate.rto, &c->requests_to, c->open_backoff);
         if (c->open_backoff < BACKOFF_MAX)
             c->open_backoff++;
         return;
@@ -663,20 +450,29 @@ static void reply_request(struct ls_client_core *c, const struct ls_frame_header
     }
     c->requests_to.rotations = 0;
     c->last_seq = max_u64(c->last_seq, record->seq);
-    struct slot copy = *slot;
+    bool abandoned = (slot->flags & SLOT_ABANDONED) != 0;
+    ls_client_done done = slot->done;
+    void *user = slot->user;
+    uint8_t retries = slot->retries;
     slot_free(c, i);
-    if (copy.flags & SLOT_ABANDONED)
+    if (abandoned)
         return;
-    struct ls_client_result result = {
+    c->waiting--;
+    if (!done)
+        return;
+    const struct ls_client_result result = {
         .outcome = LS_CLIENT_DONE,
         .status = status,
         .durability = record->durability,
+        .retries = retries,
+        .session = c->session,
+        .number = number,
         .seq = record->seq,
         .epoch = header->epoch,
         .bytes = (const uint8_t *)(record + 1),
         .length = record->length,
     };
-    slot_complete(c, &copy, &result);
+    done(user, &result);
 }
 
 static void input_reply(struct ls_client_core *c, const struct ls_frame *frame, uint64_t now_ns)
@@ -699,23 +495,6 @@ static void input_reply(struct ls_client_core *c, const struct ls_frame *frame, 
         else if (c->session != 0 && !c->lost)
             reply_request(c, header, record, &sampled, now_ns);
     }
-}
-
-void ls_client_slot_busy(struct ls_client_core *c, struct lane *lane, struct path *path, uint32_t i,
-                         const struct ls_busy_body *busy, uint64_t now_ns)
-{
-    struct slot *slot = &lane->slot[i];
-    uint64_t wait_ns = busy->retry_after ? busy->retry_after : lane->estimate.rto;
-    wait_ns = min_u64(max_u64(wait_ns, c->retry_min_ns), c->retry_max_ns);
-    slot->flags |= SLOT_BUSY;
-    if (slot->told == 0 || slot->told >= LS_STATUS_BUSY_LOG)
-        slot->told = busy->status;
-    slot->due_ns = now_ns + wait_ns;
-    lane->timer_ns = min_u64(lane->timer_ns, slot->due_ns);
-    /* It will not get better by waiting for this node alone. */
-    if (busy->status == LS_STATUS_NO_SEQUENCER || busy->status == LS_STATUS_HALTED ||
-        busy->status == LS_STATUS_BUSY_SUSPENDED)
-        path->rounds = ROUNDS_MAX;
 }
 
 static void input_busy(struct ls_client_core *c, const struct ls_frame *frame, uint64_t now_ns)
@@ -762,13 +541,13 @@ static void input_grant(struct ls_client_core *c, const struct ls_frame *frame, 
     c->requests_to.rotations = 0;
     slot->backoff = 0;
     slot->flags = (uint8_t)(slot->flags & ~SLOT_BUSY);
-    slot->due_ns = now_ns + retry_delay(c, c->requests.estimate.rto, &c->requests_to, 0);
+    slot->due_ns = now_ns + ls_client_retry_delay(c, c->requests.estimate.rto, &c->requests_to, 0);
     c->requests.timer_ns = min_u64(c->requests.timer_ns, slot->due_ns);
 }
 
 void ls_client_core_input(struct ls_client_core *c, const struct ls_frame *frame, uint64_t now_ns)
 {
-    uint32_t from = peer_find(c, frame->peer);
+    uint32_t from = ls_client_peer_find(c, frame->peer);
     if (from == PEERS_MAX || ls_frame_check(&c->identity, frame->data, frame->length) != 0)
         return;
     const struct ls_frame_header *header = ls_frame_header(frame->data);
@@ -792,7 +571,7 @@ void ls_client_core_input(struct ls_client_core *c, const struct ls_frame *frame
         input_grant(c, frame, now_ns);
         break;
     default:
-        input_view(c, frame, header->type == LS_FRAME_REDIRECT, now_ns);
+        ls_client_view(c, frame, header->type == LS_FRAME_REDIRECT, now_ns);
         break;
     }
 }

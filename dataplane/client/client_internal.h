@@ -6,6 +6,8 @@
 #ifndef LOCKSTEP_CLIENT_INTERNAL_H
 #define LOCKSTEP_CLIENT_INTERNAL_H
 
+#include <string.h>
+
 #include <lockstep/error.h>
 
 #include "client_core.h"
@@ -52,16 +54,17 @@ struct slot {
     void *user;
     uint64_t submit_ns;
     uint64_t sent_ns;
-    uint64_t due_ns;   /* when it is sent again; only where sent and not waiting in want */
-    uint64_t number;   /* reads: matched whole */
-    uint64_t deadline; /* relative to submit_ns until it is first sent; 0: none or done */
-    uint32_t length;   /* of the operation */
-    uint16_t told;     /* a refusal without a place in the log, told when the number is closed; or the last BUSY */
+    uint64_t due_ns; /* when it is sent again; only where sent and not waiting in want */
+    uint64_t number; /* reads: matched whole */
+    uint32_t length; /* of the operation */
+    uint16_t told;   /* a refusal without a place in the log, told when the number is closed; or the last BUSY */
     uint8_t flags;
     uint8_t backoff;
     uint8_t retries;
     uint8_t large; /* 1 + index of the large buffer, 0 none */
+    uint8_t unused[6];
 };
+static_assert(sizeof(struct slot) == 64, "one cache line");
 
 /* Fragments that a sequencer asked for. */
 struct grant {
@@ -70,7 +73,7 @@ struct grant {
     struct ls_addr peer;
 };
 
-/* Record and operation as they go into a frame. */
+/* Record and operation as they go into a frame; a deadline is relative to the submit until the first time. */
 struct request_buffer {
     _Alignas(64) struct ls_request_record record;
     uint8_t operation[LS_OP_SMALL_MAX];
@@ -93,7 +96,7 @@ struct lane {
     uint64_t want;     /* to be sent by the next poll */
     uint64_t timer_ns; /* nothing is due earlier */
     struct estimate estimate;
-    struct slot slot[SLOTS];
+    _Alignas(64) struct slot slot[SLOTS];
 };
 
 struct ls_client_core {
@@ -165,20 +168,68 @@ static inline uint64_t rotate_right(uint64_t word, uint32_t n)
     return word >> n | word << (-n & 63);
 }
 
-/* client_core.c, for client_read.c */
-struct path *ls_client_read_path(struct ls_client_core *c);
-bool ls_client_batch_room(struct ls_client_core *c, struct batch *batch, uint8_t type, const struct path *path,
-                          uint32_t size);
-void ls_client_batch_send(struct ls_client_core *c, struct batch *batch);
-void ls_client_slot_sent(struct ls_client_core *c, struct lane *lane, const struct path *path, uint32_t i,
-                         uint64_t now_ns);
+/* Copies a record with its operation into a frame, in steps of 16 bytes: it may read and write up to 15 bytes more than
+ * `size`, which is a multiple of 8; both a buffer and a frame (its trailer's room) have them. Cheaper than
+ * memcpy() for what requests usually are. */
+static inline void record_copy(uint8_t *to, const void *from, uint32_t size)
+{
+    const uint8_t *at = from;
+    if (size > 256) {
+        memcpy(to, from, size);
+        return;
+    }
+    for (uint32_t i = 0; i < size; i += 16)
+        memcpy(to + i, at + i, 16);
+}
+static_assert(LS_TRAILER_SIZE >= 15, "room behind a frame's body");
+
+/* ---- client_path.c ---- */
+
+static inline uint64_t ls_client_retry_delay(const struct ls_client_core *c, uint64_t rto, const struct path *path,
+                                             uint32_t backoff)
+{
+    uint32_t doublings = backoff + path->rotations;
+    /* with one node alive among dead ones, it is heard once in a round */
+    uint32_t most = path->quiet < ROUNDS_MAX * c->peers ? BACKOFF_LIVE : BACKOFF_MAX;
+    return min_u64(rto << (doublings < most ? doublings : most), c->retry_max_ns);
+}
+
+static inline void ls_client_slot_sent(struct ls_client_core *c, struct lane *lane, const struct path *path, uint32_t i,
+                                       uint64_t now_ns)
+{
+    struct slot *slot = &lane->slot[i];
+    if ((slot->flags & SLOT_SENT) && slot->retries < UINT8_MAX)
+        slot->retries++;
+    slot->flags = (uint8_t)((slot->flags | SLOT_SENT) & ~SLOT_BUSY);
+    slot->sent_ns = now_ns;
+    slot->due_ns = now_ns + ls_client_retry_delay(c, lane->estimate.rto, path, slot->backoff);
+    lane->timer_ns = min_u64(lane->timer_ns, slot->due_ns);
+    lane->want &= ~(1ull << i);
+}
+
+void ls_client_estimate(struct ls_client_core *c, struct estimate *estimate, uint64_t sample_ns);
+void ls_client_estimate_repeated(struct ls_client_core *c, struct estimate *estimate, uint64_t most_ns);
+/* A try went unanswered, or a node said that it is the wrong one: counts, and leaves for the next node. */
+void ls_client_path_count(struct ls_client_core *c, struct path *path, bool silent);
 void ls_client_lane_due(struct ls_client_core *c, struct lane *lane, struct path *path, uint64_t now_ns);
 void ls_client_slot_busy(struct ls_client_core *c, struct lane *lane, struct path *path, uint32_t i,
                          const struct ls_busy_body *busy, uint64_t now_ns);
-void ls_client_estimate(struct ls_client_core *c, struct estimate *estimate, uint64_t sample_ns);
-void ls_client_estimate_repeated(struct ls_client_core *c, struct estimate *estimate, uint64_t most_ns);
+void ls_client_view(struct ls_client_core *c, const struct ls_frame *frame, bool redirect, uint64_t now_ns);
+/* Index of the node with that address, or PEERS_MAX. */
+uint32_t ls_client_peer_find(const struct ls_client_core *c, struct ls_addr addr);
+static inline struct path *ls_client_read_path(struct ls_client_core *c)
+{
+    return c->read_apart ? &c->reads_to : &c->requests_to;
+}
 
-/* client_read.c, for client_core.c */
+/* ---- client_core.c, for client_read.c ---- */
+
+bool ls_client_batch_room(struct ls_client_core *c, struct batch *batch, uint8_t type, const struct path *path,
+                          uint32_t size);
+void ls_client_batch_send(struct ls_client_core *c, struct batch *batch);
+
+/* ---- client_read.c, for client_core.c ---- */
+
 void ls_client_reads_reply(struct ls_client_core *c, const struct ls_frame_header *header,
                            const struct ls_reply_record *record, bool *sampled, uint64_t now_ns);
 void ls_client_reads_busy(struct ls_client_core *c, struct ls_addr from, const struct ls_busy_body *busy,

@@ -127,7 +127,7 @@ bool ls_client_reads_poll(struct ls_client_core *c, uint64_t now_ns)
             ls_client_batch_send(c, &batch);
             return false;
         }
-        memcpy(batch.end, buffer, size);
+        record_copy(batch.end, buffer, size);
         batch.end += size;
         batch.room -= size;
         ls_client_slot_sent(c, &c->reads, path, i, now_ns);

@@ -9,6 +9,7 @@
  */
 #include "replica_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -157,6 +158,28 @@ void ls_admission_drain(struct ls_replica *r, struct ls_admission *a, uint64_t n
     }
 }
 
+/* The stash is full: what has waited for longer than a client would be silent is forgotten. A few places at a time. */
+static void stash_forget(struct ls_replica *r, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < LS_BURST; i++) {
+        uint32_t index = r->stash_cursor + 1;
+        struct ls_stash *s = &r->stash[index - 1];
+        r->stash_cursor = index % LS_STASH_MAX;
+        if (now_ns - s->since_ns < r->config.pull_idle_ns)
+            continue;
+        struct ls_admission *a = &r->admission[s->record.slot];
+        uint32_t *link = &a->stash;
+        while (*link != index) {
+            assert(*link != 0); /* a full stash has no place that no session owns */
+            link = &r->stash[*link - 1].next;
+        }
+        *link = s->next;
+        a->stashed--;
+        s->next = r->stash_free;
+        r->stash_free = index;
+    }
+}
+
 /* Keeps a request whose predecessors have not come yet; the session's list ascends by number. */
 static void stash(struct ls_replica *r, struct ls_admission *a, const struct ls_request_record *record,
                   struct ls_addr client, uint64_t now_ns)
@@ -166,6 +189,8 @@ static void stash(struct ls_replica *r, struct ls_admission *a, const struct ls_
         link = &r->stash[*link - 1].next;
     if (*link != 0 && r->stash[*link - 1].record.number == record->number)
         return; /* kept already */
+    if (r->stash_free == 0)
+        stash_forget(r, now_ns);
     if (r->stash_free == 0) {
         ls_count(r->counters, busy_stash);
         ls_answer_busy(r, client, record->session, record->number, LS_STATUS_BUSY_STASH, false, now_ns);
@@ -177,6 +202,7 @@ static void stash(struct ls_replica *r, struct ls_admission *a, const struct ls_
     r->stash_fresh = false;
     s->record = *record;
     s->client = client;
+    s->since_ns = now_ns;
     memcpy(s->operation, record + 1, record->length);
     s->next = *link;
     *link = index;
@@ -193,15 +219,14 @@ static void repeat(struct ls_replica *r, const struct ls_request_record *record,
         ls_count(r->counters, drop_reply_ask);
 }
 
-/* That a session does not exist is final for its client, so it is said of those alone whose opening this node has
- * applied (a session's id is that entry's seq). One that was opened later was opened by another sequencer: this one has
- * been replaced and does not know it yet. */
-static void refuse_session(struct ls_replica *r, const struct ls_request_record *record, struct ls_addr client,
-                           uint64_t now_ns)
+/* No such session in the table. A session's id is the seq of its opening: one that is not applied here yet may well
+ * exist, opened in an epoch that this node has not heard of, and must not be called unknown, for that is final. */
+static void session_missing(struct ls_replica *r, const struct ls_request_record *record, struct ls_addr client,
+                            bool later, uint64_t now_ns)
 {
-    if (record->session > r->applied_seq) {
-        ls_count(r->counters, busy_no_sequencer);
-        ls_answer_busy(r, client, record->session, record->number, LS_STATUS_NO_SEQUENCER, false, now_ns);
+    if (later || record->session > r->applied_seq) {
+        ls_count(r->counters, busy_behind);
+        ls_answer_busy(r, client, record->session, record->number, LS_STATUS_BUSY_BEHIND, false, now_ns);
         return;
     }
     ls_count(r->counters, refused_session);
@@ -235,15 +260,18 @@ static void request(struct ls_replica *r, const struct ls_request_record *record
     bool later;
     struct ls_admission *a = ls_admission_find(r, record->session, record->slot, &later);
     if (a == NULL) {
-        if (!later)
-            refuse_session(r, record, client, now_ns);
+        session_missing(r, record, client, later, now_ns);
         return;
     }
     if (record->number < a->next) {
         request_again(r, record, client, now_ns);
         return;
     }
-    if (record->number - record->awaited >= r->config.window || record->number - a->next >= r->config.window) {
+    /* The log's own window, once it is applied here: what apply keeps results by. */
+    uint32_t window = atomic_load_explicit(&r->seam->window, memory_order_relaxed);
+    if (window == 0)
+        window = r->config.window;
+    if (record->number - record->awaited >= window || record->number - a->next >= window) {
         ls_count(r->counters, busy_window);
         ls_answer_busy(r, client, record->session, record->number, LS_STATUS_BUSY_WINDOW, false, now_ns);
         return;

@@ -366,6 +366,7 @@ static bool limits_take(struct ls_executor *executor, const struct ls_entry *ent
     memcpy(&limits, entry + 1, sizeof(limits));
     if (!ls_sessions_set_limits(executor->sessions, &limits))
         return false;
+    atomic_store_explicit(&executor->seam->window, ls_sessions_window(executor->sessions), memory_order_relaxed);
     const struct ls_machine_limits machine_limits = {.keys = limits.keys, .bytes = limits.bytes};
     executor->type->set_limits(executor->machine, &machine_limits);
     return true;

@@ -31,9 +31,9 @@ struct ls_executor;
 /* `replies` is only allocated from: complete frames go to seam->replies and are sent by net. The rest as for
  * ls_replica_create(). */
 struct ls_executor *ls_executor_create(const struct ls_executor_config *config, const struct ls_log *log,
-                                       struct ls_seam *seam, struct ls_io *replies,
-                                       const struct ls_state_machine *type, struct ls_machine *machine,
-                                       struct ls_replica_page *page, struct ls_counters *counters);
+                                       struct ls_seam *seam, struct ls_io *replies, const struct ls_state_machine *type,
+                                       struct ls_machine *machine, struct ls_replica_page *page,
+                                       struct ls_counters *counters);
 void ls_executor_destroy(struct ls_executor *executor);
 
 /* One loop turn: at most one burst of entries, and a bounded number of repeats. Returns the work count. */

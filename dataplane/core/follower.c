@@ -29,7 +29,7 @@ static void question_send(struct ls_replica *r, uint64_t now_ns)
     struct ls_ack_body *body = ls_replica_begin(r, &frame, LS_FRAME_ACK);
     uint32_t rows = r->log->epochs < LS_EPOCHS_SENT ? r->log->epochs : LS_EPOCHS_SENT;
     *body = (struct ls_ack_body){.position = r->log->end,
-                                 .limit = r->applied + r->log->size - ls_log_reserve(r->log),
+                                 .limit = r->applied + r->log->size,
                                  .applied_seq = r->applied_seq,
                                  .question = r->question,
                                  .rows = (uint16_t)rows};
@@ -144,10 +144,7 @@ static void progress(struct ls_replica *r, uint64_t commit, uint64_t time, uint6
     r->ack_due = true;
     if (r->role != LS_ROLE_FOLLOWER && !ls_mutant(COMMIT_UNCLAMPED))
         return;
-    if (r->fresh_since_ns == 0) {
-        r->fresh_commit = commit;
-        r->fresh_since_ns = now_ns;
-    }
+
     uint64_t held = r->log->end;
     if (commit > held)
         commit = held;
@@ -188,6 +185,20 @@ void ls_follower_range(struct ls_replica *r, const uint8_t *frame, uint64_t now_
     place(r, body->position, (const uint8_t *)(body + 1), length, now_ns);
 }
 
+/* Once the commit that it tells is applied here, the local copy is as new as the sequencer's was when a majority last
+ * confirmed it. The time that the frame travelled is not known and not counted. */
+static void freshness(struct ls_replica *r, const struct ls_heartbeat_body *body, uint64_t now_ns)
+{
+    if (r->role != LS_ROLE_FOLLOWER || body->time <= r->fresh_time)
+        return;
+    r->fresh_time = body->time;
+    uint64_t age = body->time - body->confirmed;
+    if (r->fresh_since_ns == 0 && age < now_ns) {
+        r->fresh_commit = body->commit;
+        r->fresh_since_ns = now_ns - age;
+    }
+}
+
 void ls_follower_heartbeat(struct ls_replica *r, const uint8_t *frame, uint64_t now_ns)
 {
     const struct ls_heartbeat_body *body = ls_frame_body(frame);
@@ -201,6 +212,7 @@ void ls_follower_heartbeat(struct ls_replica *r, const uint8_t *frame, uint64_t 
         question_send(r, now_ns);
     if (r->role == LS_ROLE_FOLLOWER && body->sent > r->repair.known_end)
         r->repair.known_end = body->sent;
+    freshness(r, body, now_ns);
     progress(r, body->commit, body->time, body->probe, now_ns);
 }
 
@@ -214,7 +226,7 @@ static void ack_send(struct ls_replica *r, uint64_t now_ns)
         return;
     struct ls_ack_body *body = ls_replica_begin(r, &frame, LS_FRAME_ACK);
     *body = (struct ls_ack_body){.position = r->log->filled,
-                                 .limit = r->applied + r->log->size - ls_log_reserve(r->log),
+                                 .limit = r->applied + r->log->size,
                                  .applied_seq = r->applied_seq,
                                  .probe = r->probe_seen,
                                  .flags = LS_ACK_VERIFIED};
@@ -235,7 +247,8 @@ static void ack_send(struct ls_replica *r, uint64_t now_ns)
 static void fresh_turn(struct ls_replica *r)
 {
     if (r->fresh_since_ns != 0 && r->applied >= r->fresh_commit) {
-        r->fresh_ns = r->fresh_since_ns;
+        if (r->fresh_since_ns > r->fresh_ns)
+            r->fresh_ns = r->fresh_since_ns;
         r->fresh_since_ns = 0;
     }
 }

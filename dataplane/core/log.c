@@ -52,7 +52,8 @@ int ls_log_init(struct ls_log *log, uint64_t size)
     size = round_up_power(size < LS_LOG_SIZE_MIN ? LS_LOG_SIZE_MIN : size);
     /* Every held entry has its place in the index: the smallest one takes sizeof(struct ls_entry). */
     uint64_t places = size / sizeof(struct ls_entry);
-    uint64_t *index = mmap(NULL, places * sizeof(*index), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct ls_log_entry_place *index =
+        mmap(NULL, places * sizeof(*index), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (index == MAP_FAILED)
         return -errno;
     uint8_t *ring = map_twice(size);
@@ -93,6 +94,7 @@ void ls_log_reset(struct ls_log *log)
     log->base_chain = LS_LOG_CHAIN_FIRST;
     log->end = log->last_seq = log->last_time = log->filled = 0;
     log->chain = LS_LOG_CHAIN_FIRST;
+    log->index_first = 1;
     log->epochs = 0;
     atomic_store_explicit(&log->high, 0, memory_order_relaxed);
     publish(log);
@@ -154,7 +156,10 @@ uint64_t ls_log_last_epoch(const struct ls_log *log)
 static void take_in(struct ls_log *log, const struct ls_entry *entry)
 {
     uint64_t position = log->end;
-    log->index[entry->seq & log->index_mask] = position;
+    log->index[entry->seq & log->index_mask] =
+        (struct ls_log_entry_place){.position = position, .time = entry->time, .checksum = entry->checksum};
+    if (entry->seq > log->index_mask && entry->seq - log->index_mask > log->index_first)
+        log->index_first = entry->seq - log->index_mask;
     if (entry->kind == LS_ENTRY_EPOCH && !ls_mutant(EPOCH_FROM_FRAME)) {
         struct ls_entry_epoch opening;
         memcpy(&opening, entry + 1, sizeof(opening));
@@ -237,26 +242,24 @@ void ls_log_drop_partial(struct ls_log *log)
 
 uint64_t ls_log_position(const struct ls_log *log, uint64_t seq)
 {
-    if (seq <= log->base_seq || seq > log->last_seq || log->last_seq - seq > log->index_mask)
+    if (seq <= log->base_seq || seq > log->last_seq || seq < log->index_first)
         return UINT64_MAX;
-    uint64_t position = log->index[seq & log->index_mask];
+    uint64_t position = log->index[seq & log->index_mask].position;
     return position >= ls_log_oldest(log) ? position : UINT64_MAX;
 }
 
 uint64_t ls_log_seq_at(const struct ls_log *log, uint64_t position)
 {
-    uint64_t low = log->base_seq + 1;
+    uint64_t low = log->base_seq + 1 > log->index_first ? log->base_seq + 1 : log->index_first;
     uint64_t high = log->last_seq + 1; /* its "position" is the end */
-    if (log->last_seq > log->index_mask && low < log->last_seq - log->index_mask)
-        low = log->last_seq - log->index_mask;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
-        if (log->index[middle & log->index_mask] < position)
+        if (log->index[middle & log->index_mask].position < position)
             low = middle + 1;
         else
             high = middle;
     }
-    uint64_t found = low == log->last_seq + 1 ? log->end : log->index[low & log->index_mask];
+    uint64_t found = low >= log->last_seq + 1 ? log->end : log->index[low & log->index_mask].position;
     return found == position ? low : 0;
 }
 
@@ -275,12 +278,11 @@ int ls_log_truncate(struct ls_log *log, uint64_t position)
         log->chain = log->base_chain;
         log->last_time = log->base_time;
     } else {
-        uint64_t before = ls_log_position(log, seq - 1);
-        if (before == UINT64_MAX)
+        if (seq - 1 < log->index_first)
             return -ESTALE;
-        const struct ls_entry *entry = (const struct ls_entry *)ls_log_at(log, before);
-        log->chain = entry->checksum;
-        log->last_time = entry->time;
+        const struct ls_log_entry_place *before = &log->index[(seq - 1) & log->index_mask];
+        log->chain = before->checksum;
+        log->last_time = before->time;
     }
     log->last_seq = seq - 1;
     log->end = log->filled = position;
@@ -292,6 +294,8 @@ int ls_log_truncate(struct ls_log *log, uint64_t position)
 
 uint64_t ls_log_parting(const struct ls_log *mine, const struct ls_epoch_row *rows, uint32_t n, uint64_t end)
 {
+    if (n == 0) /* the other one is empty */
+        return end == mine->base ? end : UINT64_MAX;
     for (uint32_t i = n; i-- > 0;) {
         for (uint32_t j = mine->epochs; j-- > 0;) {
             if (mine->epoch[j].epoch != rows[i].epoch)
@@ -306,8 +310,7 @@ uint64_t ls_log_parting(const struct ls_log *mine, const struct ls_epoch_row *ro
     }
     /* No common epoch: they part at the very beginning, if both tables reach back to it. */
     bool mine_whole = mine->base == 0 && (mine->epochs == 0 || mine->epoch[0].position == 0);
-    bool theirs_whole = n == 0 ? end == 0 : rows[0].position == 0;
-    return mine_whole && theirs_whole ? 0 : UINT64_MAX;
+    return mine_whole && rows[0].position == 0 ? 0 : UINT64_MAX;
 }
 
 #if defined(__SANITIZE_THREAD__)

@@ -16,12 +16,20 @@
 #include <lockstep/entry.h>
 #include <lockstep/types.h>
 
+/* What the log knows of an entry without looking into the ring, where a dropped tail may have overwritten it. */
+struct ls_log_entry_place {
+    uint64_t position;
+    uint64_t time;
+    uint32_t checksum;
+    uint32_t zero;
+};
+
 struct ls_log {
     /* constant */
     uint8_t *ring;
     uint64_t size; /* of the ring: power of two, multiple of the page size */
     uint64_t mask;
-    uint64_t *index; /* position of entry seq at index[seq & index_mask] */
+    struct ls_log_entry_place *index; /* of entry seq: index[seq & index_mask] */
     uint64_t index_mask;
     /* net */
     uint64_t base;     /* where this log begins: 0, or the position of the checkpoint it follows */
@@ -29,10 +37,11 @@ struct ls_log {
     uint64_t end;      /* end of the last complete entry */
     uint64_t last_seq; /* its seq; base_seq while there is none */
     uint64_t last_time;
-    uint32_t chain;    /* its checksum */
+    uint32_t chain; /* its checksum */
     uint32_t base_chain;
     uint64_t base_time;
-    uint64_t filled;   /* contiguous end: >= end; more where an entry is not whole yet */
+    uint64_t index_first; /* the index holds entries from this seq on; what a dropped tail has overwritten stays lost */
+    uint64_t filled;      /* contiguous end: >= end; more where an entry is not whole yet */
     _Atomic uint64_t high; /* highest end of bytes ever written, early ranges too; bytes below high - size are gone.
                               net stores (release) before it writes; copy_out loads (acquire) after it read */
     _Atomic uint64_t published_end; /* = end, for other threads; and so the two below */

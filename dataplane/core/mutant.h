@@ -10,35 +10,35 @@
 #include <stdbool.h>
 
 /* name, what is broken */
-#define LS_MUTANT_LIST(X)                                                                      \
-    X(QUORUM_SMALL, "commit needs one replica less than a majority")                           \
-    X(ACK_UNVERIFIED, "a follower acknowledges before verification")                           \
-    X(WRITE_UNVERIFIED, "a follower writes log bytes before verification")                     \
-    X(ACK_HIGHEST, "a follower acknowledges beyond a gap")                                     \
-    X(COMMIT_UNCLAMPED, "a follower's commit is not clamped to what it holds verified")        \
-    X(COMMIT_OLD_EPOCH, "entries of an older epoch are committed by counting replicas")        \
-    X(RANGES_KEPT, "received ranges are kept over a seal")                                     \
-    X(PARTIAL_KEPT, "an incomplete entry is kept over a seal")                                 \
-    X(EPOCH_OLD_ACCEPTED, "frames of older epochs are accepted after a seal")                  \
-    X(ANSWER_TWICE, "a verification answer is taken again")                                    \
-    X(READ_NO_PROBE, "a read at the sequencer is answered without a probe")                    \
-    X(READ_OLD_ANSWER, "a read index answers questions asked after it")                        \
-    X(READ_BEFORE_APPLIED, "a read is answered before its index is applied")                   \
-    X(READ_PROBE_EARLY, "a probe that was sent before the read counts for it")                 \
-    X(READ_FOLLOWER_LOCAL, "a follower answers linearizable reads from its own commit")        \
-    X(REPLY_BEFORE_COMMIT, "the sequencer applies and answers before commit")                  \
-    X(REPEAT_ORDERED, "a repeated request is ordered and executed again")                      \
-    X(RESULT_FORGOTTEN, "a repeat gets a fresh result instead of the kept one")                \
-    X(QUERY_LIES, "a query closes a request without looking whether it is done")               \
-    X(DEADLINE_LOCAL, "a deadline is judged by the local clock")                               \
-    X(TIME_BACKWARDS, "an epoch's clock starts at zero")                                       \
-    X(RING_OVERWRITTEN, "the ring is overwritten before it is applied")                        \
-    X(FETCH_UNVERIFIED, "an unverified replica serves log bytes")                              \
-    X(INCARNATION_IGNORED, "acknowledgements of any incarnation count")                        \
-    X(EPOCH_FROM_FRAME, "the epoch table is computed from a frame's epoch")                    \
-    X(LAST_EPOCH_OWN, "the last epoch is the one the node is in, not that of its last entry")  \
-    X(LEARNER_COUNTS, "learners count in a majority")                                          \
-    X(OPEN_TWICE, "opening with the same nonce makes a second session")                        \
+#define LS_MUTANT_LIST(X)                                                                                              \
+    X(QUORUM_SMALL, "commit needs one replica less than a majority")                                                   \
+    X(ACK_UNVERIFIED, "a follower acknowledges before verification")                                                   \
+    X(WRITE_UNVERIFIED, "a follower writes log bytes before verification")                                             \
+    X(ACK_HIGHEST, "a follower acknowledges beyond a gap")                                                             \
+    X(COMMIT_UNCLAMPED, "a follower's commit is not clamped to what it holds verified")                                \
+    X(COMMIT_OLD_EPOCH, "entries of an older epoch are committed by counting replicas")                                \
+    X(RANGES_KEPT, "received ranges are kept over a seal")                                                             \
+    X(PARTIAL_KEPT, "an incomplete entry is kept over a seal")                                                         \
+    X(EPOCH_OLD_ACCEPTED, "frames of older epochs are accepted after a seal")                                          \
+    X(ANSWER_TWICE, "a verification answer is taken again")                                                            \
+    X(READ_NO_PROBE, "a read at the sequencer is answered without a probe")                                            \
+    X(READ_OLD_ANSWER, "a read index answers questions asked after it")                                                \
+    X(READ_BEFORE_APPLIED, "a read is answered before its index is applied")                                           \
+    X(READ_PROBE_EARLY, "a probe that was sent before the read counts for it")                                         \
+    X(READ_FOLLOWER_LOCAL, "a follower answers linearizable reads from its own commit")                                \
+    X(REPLY_BEFORE_COMMIT, "the sequencer applies and answers before commit")                                          \
+    X(REPEAT_ORDERED, "a repeated request is ordered and executed again")                                              \
+    X(RESULT_FORGOTTEN, "a repeat gets a fresh result instead of the kept one")                                        \
+    X(QUERY_LIES, "a query closes a request without looking whether it is done")                                       \
+    X(DEADLINE_LOCAL, "a deadline is judged by the local clock")                                                       \
+    X(TIME_BACKWARDS, "an epoch's clock starts at zero")                                                               \
+    X(RING_OVERWRITTEN, "the ring is overwritten before it is applied")                                                \
+    X(FETCH_UNVERIFIED, "an unverified replica serves log bytes")                                                      \
+    X(INCARNATION_IGNORED, "acknowledgements of any incarnation count")                                                \
+    X(EPOCH_FROM_FRAME, "the epoch table is computed from a frame's epoch")                                            \
+    X(LAST_EPOCH_OWN, "the last epoch is the one the node is in, not that of its last entry")                          \
+    X(LEARNER_COUNTS, "learners count in a majority")                                                                  \
+    X(OPEN_TWICE, "opening with the same nonce makes a second session")                                                \
     X(SERVE_BEFORE_OPEN, "requests are taken before the epoch's first entry is applied")
 
 enum ls_mutant_id {
@@ -46,7 +46,7 @@ enum ls_mutant_id {
 #define X(name, text) LS_MUTANT_##name,
     LS_MUTANT_LIST(X)
 #undef X
-    LS_MUTANTS
+        LS_MUTANTS
 };
 
 #ifdef LS_WITH_MUTANTS

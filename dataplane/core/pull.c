@@ -106,25 +106,52 @@ static void grant_again(struct ls_replica *r, struct ls_pull *pull, uint64_t now
     grant(r, pull, now_ns);
 }
 
+/* A repeated announcement keeps a pull alive while fragments are missing. One that is whole waits for its predecessors,
+ * and a bounded time only: it must not keep them out for ever. */
+static void announce_again(struct ls_replica *r, struct ls_admission *admission, struct ls_pull *pull,
+                           const struct ls_request_record *record, struct ls_addr client, uint64_t now_ns)
+{
+    if (pull->record.total != record->total) {
+        ls_count(r->counters, drop_malformed_operation);
+        return;
+    }
+    pull->client = client;
+    if (pull->received == pull->fragments) {
+        ls_admission_drain(r, admission, now_ns);
+        return;
+    }
+    pull->heard_ns = now_ns;
+    if (now_ns - pull->granted_ns >= GRANT_AGAIN_NS)
+        grant_again(r, pull, now_ns);
+}
+
+/* Every place is taken and the request whose turn it is has none: it takes that of its session's last one, which could
+ * not be ordered before it anyway and is pulled again later. */
+static struct ls_pull *pull_take_over(struct ls_replica *r, uint64_t session)
+{
+    struct ls_pull *last = NULL;
+    for (uint32_t i = 0; i < LS_PULLS_MAX; i++) {
+        struct ls_pull *pull = &r->pull[i];
+        if (pull->record.session == session && (last == NULL || pull->record.number > last->record.number))
+            last = pull;
+    }
+    if (last != NULL)
+        ls_pull_release(r, last);
+    return last;
+}
+
 void ls_pull_announce(struct ls_replica *r, struct ls_admission *admission, const struct ls_request_record *record,
                       struct ls_addr client, uint64_t now_ns)
 {
     struct ls_pull *pull = pull_find(r, record->session, record->number);
     if (pull != NULL) {
-        if (pull->record.total != record->total) {
-            ls_count(r->counters, drop_malformed_operation);
-            return;
-        }
-        pull->client = client;
-        pull->heard_ns = now_ns;
-        if (pull->received == pull->fragments)
-            ls_admission_drain(r, admission, now_ns);
-        else if (now_ns - pull->granted_ns >= GRANT_AGAIN_NS)
-            grant_again(r, pull, now_ns);
+        announce_again(r, admission, pull, record, client, now_ns);
         return;
     }
     for (uint32_t i = 0; i < LS_PULLS_MAX && pull == NULL; i++)
         pull = r->pull[i].used ? NULL : &r->pull[i];
+    if (pull == NULL && record->number == admission->next)
+        pull = pull_take_over(r, record->session);
     if (pull == NULL) {
         ls_count(r->counters, busy_pull);
         ls_answer_busy(r, client, record->session, record->number, LS_STATUS_BUSY_PULL, false, now_ns);
@@ -167,6 +194,8 @@ void ls_pull_fragment(struct ls_replica *r, const struct ls_frame *frame, uint64
             grant(r, pull, now_ns);
         return;
     }
+    if (r->role != LS_ROLE_SEQUENCER)
+        return; /* suspended: the client's announcement will try again */
     bool later;
     struct ls_admission *admission = ls_admission_find(r, pull->record.session, pull->record.slot, &later);
     if (admission != NULL)

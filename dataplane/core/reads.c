@@ -154,6 +154,11 @@ static void linearizable_add(struct ls_replica *r, const struct ls_read_record *
         busy(r, record, client, LS_STATUS_BUSY_OPENING, now_ns);
         return;
     }
+    if (r->role == LS_ROLE_SUSPENDED) {
+        ls_count(r->counters, busy_suspended);
+        busy(r, record, client, LS_STATUS_BUSY_SUSPENDED, now_ns);
+        return;
+    }
     if (r->read_tail - r->read_head == LS_READS_PENDING_MAX) {
         ls_count(r->counters, busy_reads);
         busy(r, record, client, LS_STATUS_BUSY_READS, now_ns);

@@ -132,12 +132,14 @@ static void fetch_send(struct ls_replica *r, uint64_t now_ns)
     struct ls_fetch_range gap[LS_FETCH_RANGES_MAX];
     uint32_t n = gaps_list(r, gap);
     struct ls_frame frame;
+    /* Paced also where nothing can be asked for now: no room for it, no buffer. */
+    repair->fetched_ns = now_ns;
     if (n == 0 || !ls_replica_alloc(r, &frame, fetch_target(r)->addr))
         return;
     struct ls_fetch_body *body = ls_replica_begin(r, &frame, LS_FRAME_FETCH);
     *body = (struct ls_fetch_body){.ranges = (uint16_t)n};
     memcpy(body + 1, gap, n * sizeof(gap[0]));
-    repair->fetched_ns = repair->last_fetch_ns = now_ns;
+    repair->last_fetch_ns = now_ns;
     ls_count(r->counters, fetches_out);
     ls_replica_send(r, &frame, (uint8_t *)(body + 1) + n * sizeof(gap[0]));
 }

@@ -48,6 +48,8 @@ static int members_init(struct ls_replica *r)
         bool voter = m->role == LS_MEMBER_VOTER || ls_mutant(LEARNER_COUNTS);
         r->voters += voter;
         if (m->node == r->config.node) {
+            if (own)
+                return -EINVAL;
             own = true;
             r->voter = voter;
             continue;
@@ -84,6 +86,8 @@ struct ls_replica *ls_replica_create(const struct ls_replica_config *config, str
                                             .node = config->node,
                                             .incarnation = config->incarnation};
     int error = config_complete(&r->config);
+    if (error == 0 && r->config.sessions_max > seam->sessions_max)
+        error = -EINVAL;
     if (error == 0)
         error = members_init(r);
     /* The largest entry must fit with room to spare, or it could wait for ever. */
@@ -204,6 +208,7 @@ static void epoch_clear(struct ls_replica *r, uint64_t now_ns)
     r->probe_wanted = false;
     r->probe_ns = 0;
     r->fresh_since_ns = 0;
+    r->fresh_time = 0;
     if (!ls_mutant(RANGES_KEPT))
         ls_repair_reset(&r->repair, r->repair.delay_ns);
     if (!ls_mutant(PARTIAL_KEPT))
@@ -299,7 +304,6 @@ static void input_member(struct ls_replica *r, const struct ls_frame *frame, con
         ls_count(r->counters, drop_incarnation);
         return;
     }
-    atomic_store_explicit(&r->page->heard_ns[peer->node], now_ns, memory_order_relaxed);
     bool from_sequencer = header->type == LS_FRAME_ORDER || header->type == LS_FRAME_HEARTBEAT;
     if (header->epoch > r->epoch) {
         if (from_sequencer)
@@ -312,6 +316,8 @@ static void input_member(struct ls_replica *r, const struct ls_frame *frame, con
         ls_count(r->counters, drop_epoch_old);
         return;
     }
+    /* Of this epoch: replayed frames of older ones make no dead node look alive. */
+    atomic_store_explicit(&r->page->heard_ns[peer->node], now_ns, memory_order_relaxed);
     if (r->role == LS_ROLE_HALTED) {
         ls_count(r->counters, drop_role);
         return;
@@ -431,6 +437,11 @@ uint32_t ls_replica_turn(struct ls_replica *r, uint64_t now_ns)
 
 uint64_t ls_replica_next_ns(const struct ls_replica *r, uint64_t now_ns)
 {
+    /* What the other threads have put into the seam since the last turn. */
+    if (!ls_spsc_is_empty(&r->seam->orders) || !ls_spsc_is_empty(&r->seam->replies) ||
+        atomic_load_explicit(&r->seam->applied, memory_order_acquire) != r->applied ||
+        atomic_load_explicit(&r->seam->applied_seq, memory_order_acquire) != r->applied_seq)
+        return now_ns;
     uint64_t next = ls_reads_next_ns(r);
     uint64_t role = UINT64_MAX;
     if (ls_replica_is_sequencer(r))

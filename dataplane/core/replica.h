@@ -36,14 +36,14 @@ struct ls_replica_config {
     uint32_t window; /* 1..LS_WINDOW_MAX */
     uint32_t op_max;
     /* times; 0 takes the default in brackets */
-    uint64_t heartbeat_ns;       /* idle sequencer's heartbeats [1 ms] */
-    uint64_t suspend_ns;         /* sequencer without a majority for this long suspends [100 ms] */
-    uint64_t tick_ns;            /* empty entries while time is pending [10 ms] */
-    uint64_t reorder_min_ns;     /* bounds of the adaptive reorder delay before FETCH [20 us] */
-    uint64_t reorder_max_ns;     /* [2 ms] */
-    uint64_t question_ns;        /* first repeat of an unanswered question, doubles up to 16 times [2 ms] */
-    uint64_t pull_idle_ns;       /* a large request without fragments for this long is given up [500 ms] */
-    uint64_t inflight_max;       /* bytes sent to a follower and not acknowledged [1 MiB] */
+    uint64_t heartbeat_ns;   /* idle sequencer's heartbeats [1 ms] */
+    uint64_t suspend_ns;     /* sequencer without a majority for this long suspends [100 ms] */
+    uint64_t tick_ns;        /* empty entries while time is pending [10 ms] */
+    uint64_t reorder_min_ns; /* bounds of the adaptive reorder delay before FETCH [20 us] */
+    uint64_t reorder_max_ns; /* [2 ms] */
+    uint64_t question_ns;    /* first repeat of an unanswered question, doubles up to 16 times [2 ms] */
+    uint64_t pull_idle_ns;   /* a large request without fragments for this long is given up [500 ms] */
+    uint64_t inflight_max;   /* bytes sent to a follower and not acknowledged [1 MiB] */
 };
 
 struct ls_replica;

@@ -49,6 +49,7 @@ struct ls_peer {
     uint64_t probe;          /* highest one echoed */
     uint64_t probe_sent;     /* highest one that left for it */
     uint64_t heard_ns;       /* last acknowledgement or question of this epoch; 0: none */
+    uint64_t moved_ns;       /* when acked last rose */
     uint64_t parting_number; /* verification answer that is due; 0: none */
     uint64_t parting;
     bool parting_too_old;
@@ -90,6 +91,7 @@ struct ls_admission {
 struct ls_stash {
     struct ls_request_record record;
     struct ls_addr client;
+    uint64_t since_ns;
     uint32_t next; /* index + 1; free list or the session's list, by ascending number */
     uint8_t operation[LS_OP_SMALL_MAX];
 };
@@ -169,6 +171,7 @@ struct ls_replica {
     uint64_t heartbeat_ns; /* last round of heartbeats */
     uint64_t commit_told;  /* highest commit that left in a frame to every verified peer */
     uint64_t commit_ns;    /* when commit rose above commit_told; 0: it is told */
+    uint64_t confirmed_ns; /* a majority knew of no newer epoch at this time: a probe that left then was echoed */
     uint64_t majority_ns;  /* last time at which a majority had been heard within suspend_ns */
     uint32_t bulk;         /* frames of fetched or granted bytes still allowed in this turn */
 
@@ -182,8 +185,9 @@ struct ls_replica {
     uint64_t question_ns; /* when it was sent */
     uint32_t question_tries;
     struct ls_repair repair;
-    uint64_t fresh_commit;   /* commit of a frame that is not applied yet, */
-    uint64_t fresh_since_ns; /* when that frame came; 0: none waits */
+    uint64_t fresh_time;     /* highest sequencer time of a heartbeat: replayed ones refresh nothing */
+    uint64_t fresh_commit;   /* commit of a heartbeat that is not applied yet, */
+    uint64_t fresh_since_ns; /* and what it will make fresh_ns; 0: none waits */
     uint64_t fresh_ns;       /* the local copy was as new as the sequencer's at this time; 0: never */
 
     /* Epochs seen in frames, told to control at most every so often. */
@@ -192,8 +196,9 @@ struct ls_replica {
 
     struct ls_admission *admission; /* config.sessions_max */
     struct ls_stash *stash;
-    uint32_t stash_free; /* index + 1 */
-    bool stash_fresh;    /* nothing was stashed since the last reset */
+    uint32_t stash_free;   /* index + 1 */
+    uint32_t stash_cursor; /* where a full stash is searched for forgotten requests */
+    bool stash_fresh;      /* nothing was stashed since the last reset */
     struct ls_pull pull[LS_PULLS_MAX];
     uint32_t pulls;
     uint8_t *pull_memory;

@@ -58,6 +58,7 @@ struct ls_seam {
     _Atomic uint64_t applied_seq;          /* release after the state is visible; net acquires */
     struct ls_session_public *sessions;    /* LS_SESSIONS_MAX bounded array, `sessions_max` long */
     uint32_t sessions_max;
+    _Atomic uint32_t window; /* apply writes: the log's limit of requests in flight; 0: none yet */
     /* queues */
     struct ls_spsc repeats; /* net -> apply, struct ls_repeat */
     struct ls_spsc replies; /* apply -> net, struct ls_frame: complete frames to be sent */
@@ -67,8 +68,8 @@ struct ls_seam {
 
 #define LS_REPEATS_QUEUE 1024
 #define LS_REPLIES_QUEUE 1024
-#define LS_ORDERS_QUEUE 16
-#define LS_EVENTS_QUEUE 64
+#define LS_ORDERS_QUEUE  16
+#define LS_EVENTS_QUEUE  64
 
 /* Takes and gives back the queues' and the session array's memory. 0 or -ENOMEM. dataplane/core/seam.c */
 int ls_seam_init(struct ls_seam *seam, uint32_t sessions_max);

@@ -33,13 +33,16 @@ void ls_sequencer_append(struct ls_replica *r, struct ls_entry *header, const vo
     r->acks_changed = true; /* alone, this node is its own majority */
 }
 
-/* Members that are alive but slow hold clients back before the ring forgets what they miss; dead ones do not. */
+/* Members that are slow hold clients back before the ring forgets what they miss, for as long as they get on. One that
+ * is dead, or lives and has stood still for suspend_ns, does not: it falls behind and is told so, for one node must not
+ * stop a healthy majority. */
 static bool followers_have_room(const struct ls_replica *r, uint64_t end, uint64_t now_ns)
 {
     uint64_t slack = r->log->size - r->log->size / 8;
     for (uint32_t i = 0; i < r->peers; i++) {
         const struct ls_peer *peer = &r->peer[i];
-        if (peer->verified && now_ns - peer->heard_ns < r->config.suspend_ns && end > peer->acked + slack)
+        if (peer->verified && end > peer->acked + slack && now_ns - peer->heard_ns < r->config.suspend_ns &&
+            now_ns - peer->moved_ns < r->config.suspend_ns)
             return false;
     }
     return true;
@@ -80,6 +83,7 @@ void ls_sequencer_open(struct ls_replica *r, uint64_t now_ns)
         append_limits(r, now_ns);
     r->commit_seq = ls_log_seq_at(r->log, r->commit) - 1;
     r->majority_ns = now_ns;
+    r->confirmed_ns = 0;
     r->heartbeat_ns = 0;
     r->rtt_ns = RTT_DEFAULT_NS;
     r->commit_told = 0;
@@ -140,7 +144,7 @@ static void commit_advance(struct ls_replica *r, uint64_t now_ns)
     uint64_t commit = r->commit;
     while (r->commit_seq < r->log->last_seq) {
         uint64_t seq = r->commit_seq + 1;
-        uint64_t end = seq == r->log->last_seq ? r->log->end : r->log->index[(seq + 1) & r->log->index_mask];
+        uint64_t end = seq == r->log->last_seq ? r->log->end : r->log->index[(seq + 1) & r->log->index_mask].position;
         if (end > held)
             break;
         commit = end;
@@ -212,10 +216,12 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
             return; /* it was never told where the logs part */
         }
         peer->verified = true;
+        peer->moved_ns = now_ns;
         peer->next = ack->position;
     }
     if (ack->position > peer->acked) {
         peer->acked = ack->position;
+        peer->moved_ns = now_ns;
         r->acks_changed = true;
         if (peer->next < peer->acked)
             peer->next = peer->acked; /* fetched from somewhere else */
@@ -265,6 +271,7 @@ static void heartbeat_send(struct ls_replica *r, struct ls_peer *peer, uint64_t 
                                        .last = r->log->end,
                                        .sent = peer->verified ? peer->next : 0,
                                        .time = ls_replica_log_time(r, now_ns),
+                                       .confirmed = r->confirmed_ns == 0 ? 0 : ls_replica_log_time(r, r->confirmed_ns),
                                        .probe = r->probe};
     if (peer->parting_number != 0 && !peer->verified)
         *answer++ = (struct ls_answer_record){.incarnation = peer->incarnation,
@@ -334,6 +341,20 @@ static bool order_send(struct ls_replica *r, uint64_t position, uint32_t length,
     return all;
 }
 
+/* Members that miss what the ring no longer holds are told so: a checkpoint helps them, this log cannot. */
+static void laggards_tell(struct ls_replica *r)
+{
+    uint64_t oldest = ls_log_oldest(r->log);
+    for (uint32_t i = 0; i < r->peers; i++) {
+        struct ls_peer *peer = &r->peer[i];
+        if (!peer->verified || peer->acked >= oldest)
+            continue;
+        peer->verified = false;
+        peer->parting_too_old = true;
+        peer->heartbeat_due = true;
+    }
+}
+
 static uint32_t orders_send(struct ls_replica *r, uint64_t now_ns)
 {
     uint32_t sent = 0;
@@ -360,15 +381,6 @@ static uint32_t orders_send(struct ls_replica *r, uint64_t now_ns)
         }
         if (n == 0)
             break;
-        if (position < ls_log_oldest(r->log)) {
-            /* It fell behind what the ring holds: it is told so, and helped by a checkpoint, not from here. */
-            for (uint32_t i = 0; i < n; i++) {
-                r->peer[group[i]].verified = false;
-                r->peer[group[i]].parting_too_old = true;
-                r->peer[group[i]].heartbeat_due = true;
-            }
-            continue;
-        }
         uint32_t length = limit - position < ORDER_ROOM ? (uint32_t)(limit - position) : ORDER_ROOM;
         if (!order_send(r, position, length, group, n, now_ns))
             break;
@@ -410,6 +422,7 @@ static void probe_turn(struct ls_replica *r, uint64_t now_ns)
         if (r->probe_ns != 0 && echoed >= r->probe_timed) {
             uint64_t sample = now_ns - r->probe_ns;
             r->rtt_ns = r->rtt_ns - r->rtt_ns / 8 + sample / 8;
+            r->confirmed_ns = r->probe_ns; /* it was the sequencer when that probe left */
             r->probe_ns = 0;
         }
     }
@@ -430,8 +443,10 @@ static void role_turn(struct ls_replica *r, uint64_t now_ns)
     bool open = r->commit >= r->epoch_end && r->applied >= r->epoch_end;
     enum ls_role role = !open ? LS_ROLE_OPENING : heard ? LS_ROLE_SEQUENCER : LS_ROLE_SUSPENDED;
     ls_replica_set_role(r, role);
-    if (heard)
-        r->fresh_ns = r->majority_ns;
+    if (r->voters == 1)
+        r->confirmed_ns = now_ns;
+    if (r->confirmed_ns > r->fresh_ns)
+        r->fresh_ns = r->confirmed_ns;
 }
 
 static void tick(struct ls_replica *r, uint64_t now_ns)
@@ -489,6 +504,7 @@ uint32_t ls_sequencer_turn(struct ls_replica *r, uint64_t now_ns)
     }
     role_turn(r, now_ns);
     probe_turn(r, now_ns);
+    laggards_tell(r);
     uint32_t orders = orders_send(r, now_ns);
     if (orders > 0)
         r->commit_ns = 0; /* every ORDER tells it */
@@ -522,7 +538,7 @@ uint64_t ls_sequencer_next_ns(const struct ls_replica *r, uint64_t now_ns)
     }
     if (r->role == LS_ROLE_OPENING && r->commit >= r->epoch_end)
         next = earlier(next, now_ns + 10000); /* apply is on its way */
-    if (r->type->time_pending(r->machine))
+    if (r->role == LS_ROLE_SEQUENCER && r->type->time_pending(r->machine) && ls_sequencer_has_room(r, 0, now_ns))
         next = earlier(next, r->append_ns + r->config.tick_ns);
     return earlier(next, ls_pull_next_ns(r));
 }

@@ -137,7 +137,13 @@ bool ls_sessions_set_limits(struct ls_sessions *table, const struct ls_entry_lim
     table->idle_ns = limits->session_idle;
     /* bounds that are equal everywhere */
     table->window = limits->window < 1 ? 1 : limits->window > LS_WINDOW_MAX ? LS_WINDOW_MAX : limits->window;
+    table->chain = mix(table->chain ^ mix(table->limit ^ mix(table->idle_ns ^ mix(table->window))));
     return true;
+}
+
+uint32_t ls_sessions_window(const struct ls_sessions *table)
+{
+    return table->window;
 }
 
 /* ---- order of use ---- */

@@ -161,7 +161,7 @@ static enum ls_counter check_heartbeat(const uint8_t *body, size_t room)
     if (room < sizeof(*heartbeat))
         return LS_COUNT_drop_short;
     if (heartbeat->zero16 != 0 || heartbeat->zero32 != 0 || heartbeat->commit > heartbeat->last ||
-        heartbeat->sent > heartbeat->last ||
+        heartbeat->sent > heartbeat->last || heartbeat->confirmed > heartbeat->time ||
         room != sizeof(*heartbeat) + heartbeat->answers * sizeof(struct ls_answer_record))
         return LS_COUNT_drop_body;
     const struct ls_answer_record *answer = (const void *)(heartbeat + 1);

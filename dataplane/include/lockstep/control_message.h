@@ -58,7 +58,8 @@ struct ls_control_sealed {
 
 struct ls_control_installed {
     uint64_t epoch;
-    uint32_t refused; /* 0, or: 1 not sealed at that epoch, 2 other incarnation, 3 not a voter, 4 halted */
+    uint32_t refused; /* 0, or: 1 not sealed at that epoch, 2 other incarnation, 3 not a voter, 4 halted,
+                         5 no room in the log for the epoch's first entry */
     uint32_t zero;
 } LS_PACKED;
 

@@ -156,6 +156,7 @@ struct ls_heartbeat_body {
     uint64_t last;    /* the end of the sequencer's log */
     uint64_t sent;    /* what was sent to this node so far: what it misses below was lost */
     uint64_t time;
+    uint64_t confirmed; /* sequencer time at which a majority is known to have had no newer epoch; <= time */
     uint64_t probe;
     uint16_t answers;
     uint16_t zero16;

@@ -140,6 +140,8 @@ static void a_query_is_ordered_even_for_a_number_that_is_done(void **state)
 static void an_unknown_session_is_refused(void **state)
 {
     struct rig *rig = *state;
+    atomic_store(&rig->seam.applied_seq, 1000); /* beyond both: neither can still be on its way */
+    rig_turn(rig, 0);
     struct ls_request_record record = {
         .session = 1, .number = 1, .awaited = 1, .slot = SLOT, .kind = LS_REQUEST_OPERATION, .length = 5};
     rig_request(rig, record, "hello");
@@ -156,7 +158,7 @@ static void a_session_opened_later_is_not_refused(void **state)
     struct ls_request_record record = {
         .session = SESSION + 1, .number = 1, .awaited = 1, .slot = SLOT, .kind = LS_REQUEST_OPERATION, .length = 5};
     rig_request(rig, record, "hello");
-    assert_int_equal(busy_status(rig), LS_STATUS_NO_SEQUENCER);
+    assert_int_equal(busy_status(rig), LS_STATUS_BUSY_BEHIND);
     assert_int_equal(rig_count(rig, LS_COUNT_refused_session), 0);
 }
 
@@ -186,7 +188,18 @@ static void a_number_beyond_the_window_is_busy(void **state)
 static void a_full_stash_is_busy(void **state)
 {
     struct rig *rig = *state;
-    rig->replica->stash_free = 0;
+    rig->replica->config.window = LS_WINDOW_MAX;
+    uint32_t kept = 0;
+    for (uint32_t slot = 4; slot < 16; slot++)
+        rig_session(rig, slot, 100 + slot, 1);
+    for (uint64_t number = 2; kept < LS_STASH_MAX; number++) {
+        for (uint32_t slot = 4; slot < 16 && kept < LS_STASH_MAX; slot++, kept++)
+            rig_request(
+                rig,
+                (struct ls_request_record){
+                    .session = 100 + slot, .number = number, .awaited = 1, .slot = slot, .kind = LS_REQUEST_OPERATION},
+                NULL);
+    }
     put(rig, 2);
     assert_int_equal(busy_status(rig), LS_STATUS_BUSY_STASH);
     assert_int_equal(rig_count(rig, LS_COUNT_busy_stash), 1);
@@ -238,7 +251,7 @@ static void others_redirect_or_know_of_nobody(void **state)
     struct rig *rig = *state;
     rig_seal(rig, 2);
     put(rig, 1);
-    assert_int_equal(busy_status(rig), LS_STATUS_NO_SEQUENCER);
+    assert_int_equal(busy_status(rig), LS_STATUS_BUSY_BEHIND);
     assert_int_equal(rig_count(rig, LS_COUNT_busy_no_sequencer), 1);
     rig_heartbeat(rig, (struct rig_from){.node = 2, .incarnation = 22, .epoch = 2}, (struct ls_heartbeat_body){0},
                   NULL);

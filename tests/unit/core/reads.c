@@ -253,7 +253,7 @@ static void stale_answers_at_once_with_its_age(void **state)
     ask(rig, 1, LS_READ_STALE, 0);
     assert_int_equal(answer(rig)->age, UINT64_MAX);
     rig_follow(rig, 1);
-    rig_heartbeat(rig, FOLLOWER, (struct ls_heartbeat_body){0}, NULL);
+    rig_heartbeat(rig, FOLLOWER, (struct ls_heartbeat_body){.time = 900, .confirmed = 300}, NULL);
     rig_turn(rig, 0);
     rig->now += 5000000;
     ask(rig, 2, LS_READ_STALE, 0);
