@@ -156,8 +156,10 @@ uint64_t ls_log_last_epoch(const struct ls_log *log)
 static void take_in(struct ls_log *log, const struct ls_entry *entry)
 {
     uint64_t position = log->end;
-    log->index[entry->seq & log->index_mask] =
-        (struct ls_log_entry_place){.position = position, .time = entry->time, .checksum = entry->checksum};
+    struct ls_log_entry_place *place = &log->index[entry->seq & log->index_mask];
+    atomic_store_explicit(&place->position, position, memory_order_relaxed);
+    place->time = entry->time;
+    place->checksum = entry->checksum;
     if (entry->seq > log->index_mask && entry->seq - log->index_mask > log->index_first)
         log->index_first = entry->seq - log->index_mask;
     if (entry->kind == LS_ENTRY_EPOCH && !ls_mutant(EPOCH_FROM_FRAME)) {

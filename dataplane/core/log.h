@@ -18,7 +18,7 @@
 
 /* What the log knows of an entry without looking into the ring, where a dropped tail may have overwritten it. */
 struct ls_log_entry_place {
-    uint64_t position;
+    _Atomic uint64_t position; /* net stores, control looks (relaxed both): it believes only what the entry confirms */
     uint64_t time;
     uint32_t checksum;
     uint32_t zero;

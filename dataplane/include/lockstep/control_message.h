@@ -25,7 +25,7 @@ enum ls_control_type {
     LS_CONTROL_SEALED = 32,    /* struct ls_control_sealed */
     LS_CONTROL_INSTALLED = 33, /* struct ls_control_installed */
     LS_CONTROL_LOG_BYTES = 34, /* struct ls_control_log_bytes, then whole entries */
-    LS_CONTROL_DONE = 35,
+    LS_CONTROL_DONE = 35,      /* struct ls_control_done, then its text, not ended by a zero */
     /* dataplane -> ctrl: events (id 0) */
     LS_CONTROL_READY = 64,      /* the dataplane has started: struct ls_control_ready */
     LS_CONTROL_EPOCH_SEEN = 65, /* a frame of a higher epoch came: struct ls_control_epoch */
@@ -76,6 +76,12 @@ struct ls_control_log_bytes {
     uint32_t bytes;
     uint32_t skipped;    /* 1: an entry larger than a message stands at next_seq - 1; only its header is sent */
 } LS_PACKED;
+
+struct ls_control_done {
+    uint32_t error; /* 0 done; else an errno: refused, and the text says why */
+    uint32_t zero;
+} LS_PACKED;
+#define LS_CONTROL_TEXT_MAX 512
 
 /* Per million frames; delays in ns. All zero: off. */
 struct ls_control_fault {

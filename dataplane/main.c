@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * lockstep-dataplane: one node's poll-mode process. Puts the parts together in the order in which they need each
+ * other, runs the control loop on the main thread, and takes everything apart again on SIGTERM, counting the buffers.
+ * Started by lockstep-ctrl; of its own accord it orders nothing.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <lockstep/state_machine.h>
+
+#include "control/checks.h"
+#include "control/config.h"
+#include "control/eal.h"
+#include "control/link.h"
+#include "control/page.h"
+#include "control/telemetry.h"
+#include "net/dpdk.h"
+#include "net/fault.h"
+#include "workers/apply.h"
+#include "workers/gp.h"
+#include "workers/lcore.h"
+#include "workers/net.h"
+
+struct options {
+    const char *config;
+    const char *counters;
+    uint64_t node;
+    uint64_t incarnation;
+    uint64_t promise;
+    uint64_t control_fd;
+    bool check_config;
+    bool has_control_fd;
+};
+
+/* Everything that one dataplane is made of. Static: one a process, and too large for a stack. */
+static struct node {
+    struct ls_config config;
+    const struct ls_config_node *self;
+    struct options options;
+    int lock_fd;
+    bool hugepages;
+    struct ls_counters_page *page;
+    struct ls_dpdk_port *port;
+    struct ls_fault *fault;
+    struct ls_log log;
+    struct ls_seam seam;
+    struct ls_gp gp;
+    const struct ls_state_machine *type;
+    struct ls_machine *machine;
+    struct ls_replica *replica;
+    struct ls_executor *executor;
+    struct ls_view_holder view;
+    struct ls_net_worker net;
+    struct ls_apply_worker apply;
+    struct ls_lcore lcore[2];
+    uint32_t lcores;
+    _Atomic bool stop; /* main; workers read */
+    struct ls_link link;
+} node;
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...)
+{
+    va_list list;
+
+    fprintf(stderr, "lockstep-dataplane: ");
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fputc('\n', stderr);
+}
+
+static const char usage[] =
+    "Usage: lockstep-dataplane --config FILE --node N --incarnation I --promise E --control-fd FD --counters PATH\n"
+    "       lockstep-dataplane --check-config --config FILE [--node N]\n"
+    "\n"
+    "  --config FILE     the cluster file\n"
+    "  --node N          which of its nodes this is\n"
+    "  --incarnation I   number of this start, raised durably by lockstep-ctrl before each\n"
+    "  --promise E       epoch to begin sealed at\n"
+    "  --control-fd FD   socket to lockstep-ctrl, which starts this program\n"
+    "  --counters PATH   where to make the counters page\n"
+    "  --check-config    only say whether the cluster file is right; with --node, whether this machine is, too\n";
+
+static bool number_parse(const char *name, const char *text, uint64_t max, uint64_t *number)
+{
+    char *end;
+
+    errno = 0;
+    *number = strtoull(text, &end, 10);
+    if (errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0' && *number <= max)
+        return true;
+    say("--%s: \"%s\" is not allowed: a number up to %" PRIu64, name, text, max);
+    return false;
+}
+
+static bool options_parse(int argc, char **argv, struct options *options)
+{
+    static const struct option known[] = {{"config", required_argument, NULL, 'c'},
+                                          {"node", required_argument, NULL, 'n'},
+                                          {"incarnation", required_argument, NULL, 'i'},
+                                          {"promise", required_argument, NULL, 'p'},
+                                          {"control-fd", required_argument, NULL, 'f'},
+                                          {"counters", required_argument, NULL, 'o'},
+                                          {"check-config", no_argument, NULL, 'k'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    bool ok = true;
+    int option;
+
+    while (ok && (option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            options->config = optarg;
+            break;
+        case 'n':
+            ok = number_parse("node", optarg, LS_NODE_ID_MAX, &options->node);
+            break;
+        case 'i':
+            ok = number_parse("incarnation", optarg, UINT64_MAX - 1, &options->incarnation);
+            break;
+        case 'p':
+            ok = number_parse("promise", optarg, UINT64_MAX - 1, &options->promise);
+            break;
+        case 'f':
+            ok = options->has_control_fd = number_parse("control-fd", optarg, 1 << 20, &options->control_fd);
+            break;
+        case 'o':
+            options->counters = optarg;
+            break;
+        case 'k':
+            options->check_config = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            ok = false;
+        }
+    }
+    if (ok && optind < argc) {
+        say("\"%s\" is not understood", argv[optind]);
+        ok = false;
+    }
+    if (ok && options->config == NULL) {
+        say("--config is missing");
+        ok = false;
+    }
+    if (ok && !options->check_config &&
+        (options->node == 0 || options->incarnation == 0 || !options->has_control_fd || options->counters == NULL)) {
+        say("--node, --incarnation, --control-fd and --counters are needed: this program is started by lockstep-ctrl");
+        ok = false;
+    }
+    if (!ok)
+        fputs("\n", stderr), fputs(usage, stderr);
+    return ok;
+}
+
+static bool config_load(void)
+{
+    char error[LS_CONFIG_ERROR_MAX], list[128];
+
+    if (ls_config_load(&node.config, node.options.config, error) != 0) {
+        say("%s", error);
+        return false;
+    }
+    if (node.options.node == 0)
+        return true;
+    node.self = ls_config_find(&node.config, (uint16_t)node.options.node);
+    if (node.self == NULL)
+        say("--node %" PRIu64 ": %s has no such node, only %s", node.options.node, node.options.config,
+            ls_config_node_list(&node.config, list, sizeof(list)));
+    return node.self != NULL;
+}
+
+/* What the machine lacks, one line each. */
+static bool machine_check(void)
+{
+    static struct ls_checks checks;
+
+    ls_checks_run(&node.config, node.self, "", &checks);
+    for (uint32_t i = 0; i < checks.problems; i++)
+        say("%s", checks.problem[i]);
+    for (uint32_t i = 0; i < checks.notes; i++)
+        say("note: %s", checks.note[i]);
+    node.hugepages = checks.hugepages;
+    return checks.problems == 0;
+}
+
+/* One dataplane per node: the lock lives as long as the process. */
+static bool lock_take(void)
+{
+    char path[LS_CONFIG_PATH_MAX + 32], pid[32] = "";
+    ssize_t length;
+
+    snprintf(path, sizeof(path), "%s/dataplane.lock", node.self->data_dir);
+    node.lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (node.lock_fd < 0) {
+        say("%s cannot be opened: %s (mkdir -p %s)", path, strerror(errno), node.self->data_dir);
+        return false;
+    }
+    if (flock(node.lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        length = read(node.lock_fd, pid, sizeof(pid) - 1);
+        if (length > 0 && pid[length - 1] == '\n')
+            pid[length - 1] = '\0';
+        say("another dataplane of node %u runs on this machine (pid %s holds %s): stop it first", node.self->id,
+            length > 0 ? pid : "unknown", path);
+        return false;
+    }
+    snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+    if (ftruncate(node.lock_fd, 0) != 0 || write(node.lock_fd, pid, strlen(pid)) != (ssize_t)strlen(pid)) {
+        say("%s cannot be written: %s", path, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static bool port_open(void)
+{
+    struct ls_dpdk_port_config config = {
+        .addr = {.ip = node.self->ip, .port = node.config.port},
+        .gateway = node.self->gateway,
+        .prefix = (uint8_t)node.self->prefix,
+        /* Peers on the same machine reach these drivers through veth or a bridge. */
+        .accept_partial_checksum = strncmp(node.self->device, "net_af_", 7) == 0,
+    };
+    struct ls_dpdk_facts facts;
+    struct ls_dpdk_link link;
+    char device[LS_CONFIG_DEVICE_MAX], error[512];
+
+    config.device = ls_eal_device_name(node.self->device, device);
+    if (ls_dpdk_port_create(&config, &node.page->worker[LS_WORKER_NET].counters, &node.port, error, sizeof(error)) !=
+        0) {
+        say("%s", error);
+        return false;
+    }
+    ls_dpdk_port_facts(node.port, &facts);
+    ls_dpdk_port_link(node.port, &link);
+    say("port %s: driver %s, MAC %02x:%02x:%02x:%02x:%02x:%02x, MTU %u, link %s, UDP checksums by %s", device,
+        facts.driver, facts.mac[0], facts.mac[1], facts.mac[2], facts.mac[3], facts.mac[4], facts.mac[5], facts.mtu,
+        link.is_up ? "up" : "down", facts.sums_tx ? "the device" : "software");
+    node.fault = ls_fault_create(ls_dpdk_port_port(node.port), 0, &node.page->worker[LS_WORKER_NET].counters);
+    if (node.fault == NULL) {
+        say("no memory for the fault decorator: %s", strerror(errno));
+        return false;
+    }
+    for (uint32_t i = 0; i < node.config.nodes; i++)
+        if (node.config.node[i].id != node.self->id)
+            ls_fault_set_node(node.fault, node.config.node[i].id,
+                              (struct ls_addr){.ip = node.config.node[i].ip, .port = node.config.port});
+    return true;
+}
+
+static bool state_create(void)
+{
+    struct ls_machine_limits limits = {.keys = node.config.keys, .bytes = node.config.bytes};
+    int error;
+
+    error = ls_log_init(&node.log, node.config.log_size);
+    if (error != 0) {
+        say("no memory for a log of %" PRIu64 " bytes: %s: lower limits.log_size", node.config.log_size,
+            strerror(-error));
+        return false;
+    }
+    error = ls_seam_init(&node.seam, node.config.sessions);
+    if (error != 0) {
+        say("no memory for %u sessions: %s: lower limits.sessions", node.config.sessions, strerror(-error));
+        return false;
+    }
+    error = ls_gp_start(&node.gp, &node.seam.applied_seq);
+    if (error != 0) {
+        say("the grace-period thread cannot be started: %s", strerror(-error));
+        return false;
+    }
+    node.type = node.config.machine == LS_MACHINE_KV ? &ls_kv : &ls_echo;
+    node.machine = node.type->create(&limits, &node.gp.grace);
+    if (node.machine == NULL) {
+        say("state machine %s: no memory for %" PRIu64 " keys and %" PRIu64 " bytes: %s: lower limits.keys or "
+            "limits.bytes",
+            node.type->name, limits.keys, limits.bytes, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static bool replica_create(void)
+{
+    const struct ls_config *config = &node.config;
+    struct ls_replica_config replica = {
+        .cluster = config->cluster,
+        .generation = config->generation,
+        .group = config->group,
+        .node = node.self->id,
+        .incarnation = node.options.incarnation,
+        .promise = node.options.promise,
+        .keys_max = config->keys,
+        .bytes_max = config->bytes,
+        .session_idle_ns = config->session_idle_ns,
+        .sessions_max = config->sessions,
+        .window = config->window,
+        .op_max = config->op_max,
+        .heartbeat_ns = config->heartbeat_ns,
+        .suspend_ns = config->suspend_ns,
+        .tick_ns = config->tick_ns,
+        .reorder_min_ns = config->reorder_min_ns,
+        .reorder_max_ns = config->reorder_max_ns,
+        .question_ns = config->question_ns,
+        .pull_idle_ns = config->pull_idle_ns,
+        .inflight_max = config->inflight_max,
+    };
+    struct ls_executor_config executor = {
+        .cluster = config->cluster,
+        .generation = config->generation,
+        .group = config->group,
+        .node = node.self->id,
+        .incarnation = node.options.incarnation,
+        .sessions_max = config->sessions,
+        .window = config->window,
+    };
+
+    replica.members = ls_config_members(config, replica.member);
+    node.replica = ls_replica_create(&replica, &node.log, &node.seam, &ls_fault_port(node.fault)->io, node.type,
+                                     node.machine, &node.page->replica, &node.page->worker[LS_WORKER_NET].counters);
+    if (node.replica == NULL) {
+        say("the replica cannot be made: %s", strerror(errno));
+        return false;
+    }
+    node.executor = ls_executor_create(&executor, &node.log, &node.seam, ls_dpdk_port_apply_io(node.port), node.type,
+                                       node.machine, &node.page->replica, &node.page->worker[LS_WORKER_APPLY].counters);
+    if (node.executor == NULL) {
+        say("the executor cannot be made: %s", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+/* ---- workers ---- */
+
+static uint32_t net_poll(void *self, uint64_t now_ns)
+{
+    return ls_net_poll(self, now_ns);
+}
+static uint64_t net_next(void *self, uint64_t now_ns)
+{
+    return ls_net_next_ns(self, now_ns);
+}
+static uint32_t apply_poll(void *self, uint64_t now_ns)
+{
+    return ls_apply_poll(self, now_ns);
+}
+static uint64_t apply_next(void *self, uint64_t now_ns)
+{
+    return ls_apply_next_ns(self, now_ns);
+}
+static uint64_t fault_next(void *fault)
+{
+    return ls_fault_next_ns(fault);
+}
+static int lcore_run(void *lcore)
+{
+    ls_lcore_run(lcore);
+    return 0;
+}
+
+static struct ls_worker *worker_add(struct ls_lcore *lcore, enum ls_worker_id id)
+{
+    struct ls_worker *worker = &lcore->worker[lcore->workers++];
+
+    worker->page = &node.page->worker[id];
+    return worker;
+}
+
+static bool workers_prepare(void)
+{
+    bool shared = node.self->lcore_net == node.self->lcore_apply;
+    bool sleeps = node.config.idle == LS_IDLE_SLEEP;
+    struct ls_lcore *of_net = &node.lcore[0], *of_apply = &node.lcore[shared ? 0 : 1];
+    struct ls_worker *worker;
+    int error;
+
+    node.lcores = shared ? 1 : 2;
+    for (uint32_t i = 0; i < node.lcores; i++) {
+        struct ls_lcore *lcore = &node.lcore[i];
+
+        lcore->cpu = i == 0 ? node.self->lcore_net : node.self->lcore_apply;
+        lcore->idle = node.config.idle;
+        lcore->stop = &node.stop;
+        lcore->port_fd = -1;
+        lcore->sleep_max_ns = LS_IDLE_SLEEP_MAX_NS;
+        error = ls_waker_init(&lcore->waker);
+        if (error != 0) {
+            say("no file descriptor for a worker: %s", strerror(-error));
+            return false;
+        }
+    }
+    of_net->port_fd = ls_dpdk_port_wait_fd(node.port);
+    if (of_net->port_fd < 0)
+        of_net->sleep_max_ns = LS_IDLE_NAP_NS;
+    if (sleeps && of_net->port_fd < 0)
+        say("note: idle: sleep: this driver cannot wake a worker, which therefore looks every %llu us",
+            LS_IDLE_NAP_NS / 1000);
+    node.net = (struct ls_net_worker){.replica = node.replica,
+                                      .port = ls_fault_port(node.fault),
+                                      .seam = &node.seam,
+                                      .apply = sleeps && !shared ? &of_apply->waker : NULL,
+                                      .control = &node.link.waker,
+                                      .port_next_ns = fault_next,
+                                      .port_user = node.fault};
+    node.apply = (struct ls_apply_worker){
+        .executor = node.executor, .seam = &node.seam, .net = sleeps && !shared ? &of_net->waker : NULL};
+    worker = worker_add(of_net, LS_WORKER_NET);
+    worker->poll = net_poll;
+    worker->next_ns = net_next;
+    worker->self = &node.net;
+    worker = worker_add(of_apply, LS_WORKER_APPLY);
+    worker->poll = apply_poll;
+    worker->next_ns = apply_next;
+    worker->self = &node.apply;
+    return true;
+}
+
+/* ---- control ---- */
+
+static void grace_want(void *gp)
+{
+    ls_gp_want(gp);
+}
+
+static void buffers(void *port, uint32_t *free_buffers, uint32_t *total)
+{
+    ls_dpdk_port_buffers(port, free_buffers, total);
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    ls_link_stop(&node.link);
+}
+
+static bool control_prepare(void)
+{
+    struct ls_view view = {.epoch = node.options.promise, .node = node.self->id};
+    struct sigaction action = {.sa_handler = on_signal};
+    struct ls_link *link = &node.link;
+    int error = ls_waker_init(&link->waker);
+
+    if (error != 0) {
+        say("no file descriptor for the control thread: %s", strerror(-error));
+        return false;
+    }
+    link->fd = (int)node.options.control_fd;
+    link->incarnation = node.options.incarnation;
+    link->promise = node.options.promise;
+    link->faults_allowed = node.config.faults_allowed;
+    link->seam = &node.seam;
+    link->log = &node.log;
+    link->page = node.page;
+    link->fault = node.fault;
+    link->net = node.config.idle == LS_IDLE_SLEEP ? &node.lcore[0].waker : NULL;
+    link->view = &node.view;
+    link->grace_want = grace_want;
+    link->grace_user = &node.gp;
+    link->buffers = buffers;
+    link->buffers_user = node.port;
+    view.members = ls_config_members(&node.config, view.member);
+    ls_view_init(&node.view, &node.gp.grace, &view);
+    error = ls_telemetry_register(node.page, &node.view);
+    if (error != 0)
+        say("note: DPDK telemetry has no lockstep commands: %s", strerror(-error));
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return true;
+}
+
+static bool start(void)
+{
+    char error[1024];
+
+    if (!machine_check() || !lock_take())
+        return false;
+    node.page = ls_page_create(node.options.counters, node.config.cluster, node.self->id, node.options.incarnation,
+                               error, sizeof(error));
+    if (node.page == NULL) {
+        say("%s", error);
+        return false;
+    }
+    if (ls_eal_start(&node.config, node.self, node.hugepages, error, sizeof(error)) != 0) {
+        say("%s", error);
+        return false;
+    }
+    say("node %u of cluster %s, incarnation %" PRIu64 ": %s, IOMMU %s, cores net %u apply %u, state machine %s",
+        node.self->id, node.config.name, node.options.incarnation, node.hugepages ? "huge pages" : "no huge pages",
+        ls_checks_has_iommu("") ? "yes" : "no", node.self->lcore_net, node.self->lcore_apply,
+        node.config.machine == LS_MACHINE_KV ? "kv" : "echo");
+    return port_open() && state_create() && replica_create() && workers_prepare() && control_prepare();
+}
+
+static bool workers_run(void)
+{
+    for (uint32_t i = 0; i < node.lcores; i++) {
+        int error = ls_eal_launch(i, lcore_run, &node.lcore[i]);
+
+        if (error != 0) {
+            say("a worker cannot be started on core %u: %s", node.lcore[i].cpu, strerror(-error));
+            return false;
+        }
+    }
+    ls_link_run(&node.link);
+    return true;
+}
+
+/* Takes everything apart, whatever of it there is, and counts the buffers. True: none is missing. */
+static bool stop(void)
+{
+    uint32_t free_buffers = 0, total = 0;
+    struct ls_frame frame;
+
+    atomic_store_explicit(&node.stop, true, memory_order_release);
+    for (uint32_t i = 0; i < node.lcores; i++)
+        ls_waker_wake(&node.lcore[i].waker);
+    ls_eal_wait();
+    if (node.executor != NULL)
+        ls_executor_destroy(node.executor);
+    while (ls_spsc_pop(&node.seam.replies, &frame)) { /* finished by apply, not sent by net */
+        struct ls_io *io = ls_dpdk_port_apply_io(node.port);
+
+        io->release(io, &frame);
+    }
+    if (node.replica != NULL)
+        ls_replica_destroy(node.replica);
+    if (node.machine != NULL)
+        node.type->destroy(node.machine);
+    if (node.fault != NULL)
+        ls_fault_destroy(node.fault);
+    ls_dpdk_port_stop(node.port);
+    ls_dpdk_port_buffers(node.port, &free_buffers, &total);
+    say("buffers: taken %u returned %u", total, free_buffers);
+    atomic_store_explicit(&node.page->buffers_free, free_buffers, memory_order_relaxed);
+    ls_dpdk_port_destroy(node.port);
+    ls_gp_stop(&node.gp);
+    ls_seam_free(&node.seam);
+    ls_log_free(&node.log);
+    ls_page_close(node.page);
+    ls_eal_stop();
+    return free_buffers == total;
+}
+
+int main(int argc, char **argv)
+{
+    if (!options_parse(argc, argv, &node.options))
+        return 2;
+    if (!config_load())
+        return 2;
+    if (node.options.check_config) {
+        if (node.self != NULL && !machine_check())
+            return 1;
+        printf("%s is right\n", node.options.config);
+        return 0;
+    }
+    /* An error before the workers run leaves nothing behind that the end of the process would not clean up. */
+    if (!start())
+        return 1;
+    if (!workers_run())
+        return 1;
+    return stop() ? 0 : 1;
+}
