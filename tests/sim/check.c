@@ -236,6 +236,8 @@ static void commit_find(struct sim *sim, struct sim_epoch *epoch, struct sim_nod
         return;
     epoch->commit = held;
     uint64_t common = l->canon_seq < epoch->last_seq ? l->canon_seq : epoch->last_seq;
+    while (l->record[epoch->log[common]].end > held)
+        common--;
     if (epoch->log[common] != l->canon[common])
         sim_violate(sim, "L2", "two committed entries have seq %lu or one below it", common);
     canon_extend(sim, epoch, holder, held);
@@ -284,8 +286,9 @@ static void log_grow(struct sim *sim, struct sim_node *node, uint64_t position, 
         struct ls_entry_epoch opening;
         memcpy(&opening, entry + 1, sizeof(opening));
         epoch = opening.epoch;
+        /* An own one that it dropped once may also come back from others. */
         if (opening.sequencer == node->id && opening.incarnation == node->incarnation &&
-            node->installed_epoch != epoch)
+            sim_map_get(&l->by_position, epoch, position) == SIM_NONE)
             epoch_open(sim, node, entry, position);
     }
     uint64_t hash = sim_bytes_hash(entry, ls_entry_size(entry->length));

@@ -109,6 +109,9 @@ static void events_take(struct sim *sim)
 void sim_ctrl_elect(struct sim *sim, uint32_t asked)
 {
     struct sim_ctrl *ctrl = &sim->ctrl;
+    /* With a careless ctrl the guard is what its sequencer remembers of the others: it must stay the same one. */
+    if (sim->careless && ctrl->decided && !(asked >> ctrl->sequencer & 1))
+        return;
     ctrl->electing = true;
     ctrl->elections++;
     ctrl->epoch_max += 1 + (sim_rng_below(&sim->rng_ctrl, 8) == 0);
@@ -133,12 +136,16 @@ static void decide(struct sim *sim)
     struct sim_ctrl *ctrl = &sim->ctrl;
     uint32_t best = SIM_NONE;
     uint32_t first = (uint32_t)sim_rng_below(&sim->rng_ctrl, sim->config.nodes);
+    if (sim->careless && ctrl->decided)
+        first = ctrl->sequencer;
     for (uint32_t k = 0; k < sim->config.nodes; k++) {
         uint32_t i = (first + k) % sim->config.nodes;
         if ((ctrl->answered >> i & 1) && (best == SIM_NONE || better(&ctrl->answer[i], &ctrl->answer[best])))
             best = i;
     }
     ctrl->electing = false;
+    ctrl->decided = true;
+    ctrl->sequencer = best;
     ctrl->leaderless_since = sim->now;
     const struct sim_node *node = &sim->node[best];
     SIM_TRACE(sim, "node %u is elected for epoch %lu by %x", node->id, ctrl->epoch, ctrl->answered);
@@ -251,6 +258,8 @@ void sim_ctrl_turn(struct sim *sim)
         bool enough = (uint32_t)__builtin_popcount(ctrl->answered) >= majority(sim);
         if (enough && ctrl->decide_at == 0)
             ctrl->decide_at = sim->now + sim_rng_spread(&sim->rng_ctrl, sim->config.ctrl_ns);
+        if (sim->careless && ctrl->decided && !(ctrl->answered >> ctrl->sequencer & 1))
+            enough = false;
         if (enough && sim->now >= ctrl->decide_at)
             decide(sim);
         else if (sim->now - ctrl->since > ELECTION_PATIENCE)
@@ -264,11 +273,10 @@ void sim_ctrl_turn(struct sim *sim)
         ctrl->leaderless_since = sim->now;
     /* At the end it waits for what it began: haste would only begin it again. */
     uint64_t patience = sim->config.detect_ns + (sim->healed ? 20 * sim->config.ctrl_ns + 5 * SIM_MS : 0);
-    bool settled = sim->careless && ctrl->installs > 0;
-    if (!settled && !sim->healed && sim->now >= ctrl->elect_at) {
+    if (!sim->healed && sim->now >= ctrl->elect_at) {
         ctrl->elect_at = sim->now + SIM_MS + sim_rng_spread(&sim->rng_ctrl, sim->config.elect_every_ns);
         elect_for_fun(sim);
-    } else if (!settled && ctrl->leaderless_since != 0 && !ctrl->electing &&
+    } else if (ctrl->leaderless_since != 0 && !ctrl->electing &&
                sim->now - ctrl->leaderless_since >= patience) {
         ctrl->leaderless_since = sim->now;
         elect_for_need(sim);

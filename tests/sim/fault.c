@@ -83,7 +83,7 @@ static void restart(struct sim *sim, uint32_t index)
         /* Nobody tells the node that it lost its memory. Its sequencer knows the old incarnation, and must notice. */
         uint32_t sequencer = sim_sequencer(sim);
         if (sequencer == SIM_NONE || sequencer == index || !node->voter ||
-            sim->ledger.epoch[sim->node[sequencer].view.epoch].acked[index] == 0)
+            atomic_load(&sim->node[sequencer].page.acked[node->id]) == 0)
             return;
     }
     node->losses++;

@@ -158,12 +158,12 @@ static void draw_faults(struct sim_config *c, struct sim_rng *rng)
     c->losses_max = sim_rng_below(rng, 6) == 0 ? 1 + (uint32_t)sim_rng_below(rng, 2) : 0;
     c->careless = sim_rng_below(rng, 24) == 0;
     if (c->careless) {
-        /* One epoch alone, and a node that comes back empty without knowing it. */
+        /* One sequencer alone, and a node that comes back empty without knowing it. */
         memset(c->fault_weight, 0, sizeof(c->fault_weight));
         c->fault_weight[SIM_FAULT_LOSSY] = 1;
         c->fault_weight[SIM_FAULT_RESTART] = 2;
         c->fault_every_ns = 4 * SIM_MS;
-        c->elect_every_ns = 0;
+        c->elect_every_ns = 8 * SIM_MS;
         c->losses_max = 1;
     } else if (c->losses_max == 0) {
         c->fault_weight[SIM_FAULT_RESTART] = 0;

@@ -118,7 +118,7 @@ struct sim_config {
     uint64_t ctrl_ns;        /* mean delay of ctrl's messages */
     uint64_t detect_ns;      /* without a sequencer for so long: elect */
     uint32_t losses_max;     /* restarts without memory */
-    bool careless;           /* restarted nodes are not told that they lost their memory; one epoch only */
+    bool careless;           /* restarted nodes are not told that they lost their memory; one sequencer only */
     uint64_t heal_ns;        /* faults stop here at the latest */
     /* clients */
     uint32_t depth;     /* requests in flight a client */
@@ -242,6 +242,8 @@ struct sim_ctrl {
     struct sim_answer answer[SIM_NODES_MAX];
     uint64_t leaderless_since;
     uint64_t elect_at; /* the next one without need */
+    bool decided;
+    uint32_t sequencer; /* elected last */
     uint32_t installs, refused, elections;
 };
 
