@@ -344,7 +344,7 @@ static void requests_give_up(struct ls_client_core *c, uint64_t now_ns)
         uint32_t i = (uint32_t)number & SLOT_MASK;
         struct slot *slot = &c->requests.slot[i];
         if (!(c->requests.used >> i & 1) || slot->number != number || (slot->flags & SLOT_ABANDONED) ||
-            now_ns - slot->submit_ns < c->give_up_ns)
+            elapsed_ns(now_ns, slot->submit_ns) < c->give_up_ns)
             continue;
         bool sent = (slot->flags & SLOT_SENT) != 0;
         slot->flags |= SLOT_ABANDONED;
@@ -403,7 +403,7 @@ static void reply_open(struct ls_client_core *c, const struct ls_reply_record *r
     c->session_slot = record->slot;
     c->requests_to.rotations = 0;
     if (c->open_sent_ns != 0)
-        ls_client_estimate(c, &c->requests.estimate, now_ns - c->open_sent_ns);
+        ls_client_estimate(c, &c->requests.estimate, elapsed_ns(now_ns, c->open_sent_ns));
 }
 
 /* Statuses by which a node refuses a request without giving it a place in the log. */
@@ -444,9 +444,9 @@ static void reply_request(struct ls_client_core *c, const struct ls_frame_header
     if (!*sampled) {
         *sampled = true;
         if (slot->retries == 0)
-            ls_client_estimate(c, &c->requests.estimate, now_ns - slot->sent_ns);
+            ls_client_estimate(c, &c->requests.estimate, elapsed_ns(now_ns, slot->sent_ns));
         else
-            ls_client_estimate_repeated(c, &c->requests.estimate, now_ns - slot->submit_ns);
+            ls_client_estimate_repeated(c, &c->requests.estimate, elapsed_ns(now_ns, slot->submit_ns));
     }
     c->requests_to.rotations = 0;
     c->last_seq = max_u64(c->last_seq, record->seq);

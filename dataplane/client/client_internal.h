@@ -162,6 +162,11 @@ static inline uint64_t max_u64(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
 }
+/* Callers may hand in a time that is a little older than the one of their last call. */
+static inline uint64_t elapsed_ns(uint64_t now_ns, uint64_t since_ns)
+{
+    return now_ns > since_ns ? now_ns - since_ns : 0;
+}
 static inline uint64_t rotate_right(uint64_t word, uint32_t n)
 {
     n &= 63;

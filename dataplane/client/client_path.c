@@ -178,7 +178,7 @@ void ls_client_view(struct ls_client_core *c, const struct ls_frame *frame, bool
             requests_move(c, at, true, now_ns);
     } else if (at != c->requests_to.at) {
         /* Two nodes that send us to and fro, or one that is silent though it is named: once per time-out. */
-        bool at_once = now_ns - c->redirect_ns >= c->requests.estimate.rto;
+        bool at_once = elapsed_ns(now_ns, c->redirect_ns) >= c->requests.estimate.rto;
         if (at_once)
             c->redirect_ns = now_ns;
         requests_move(c, at, at_once, now_ns);

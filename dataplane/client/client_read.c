@@ -70,9 +70,9 @@ void ls_client_reads_reply(struct ls_client_core *c, const struct ls_frame_heade
     if (!*sampled) {
         *sampled = true;
         if (slot->retries == 0)
-            ls_client_estimate(c, &c->reads.estimate, now_ns - slot->sent_ns);
+            ls_client_estimate(c, &c->reads.estimate, elapsed_ns(now_ns, slot->sent_ns));
         else
-            ls_client_estimate_repeated(c, &c->reads.estimate, now_ns - slot->submit_ns);
+            ls_client_estimate_repeated(c, &c->reads.estimate, elapsed_ns(now_ns, slot->submit_ns));
     }
     ls_client_read_path(c)->rotations = 0;
     c->last_seq = max_u64(c->last_seq, record->seq);
@@ -104,7 +104,7 @@ static void reads_give_up(struct ls_client_core *c, uint64_t now_ns)
     for (uint64_t left = c->reads.used; left; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
         /* a completion may have used the slot again: then its time is not over */
-        if (!(c->reads.used >> i & 1) || now_ns - c->reads.slot[i].submit_ns < c->give_up_ns)
+        if (!(c->reads.used >> i & 1) || elapsed_ns(now_ns, c->reads.slot[i].submit_ns) < c->give_up_ns)
             continue;
         struct ls_client_result result = {.outcome = LS_CLIENT_UNKNOWN, .status = c->reads.slot[i].told};
         read_complete(c, i, &result);

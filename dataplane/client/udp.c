@@ -351,6 +351,7 @@ uint32_t ls_client_process(struct ls_client *client)
     client->now_ns = clock_ns();
     receive(client);
     client->dirty = false;
+    client->now_ns = clock_ns(); /* callbacks have taken time, and stamped what they submitted */
     client->next_ns = ls_client_core_poll(client->core, client->now_ns);
     flush(client);
     return client->ended;

@@ -141,11 +141,9 @@ void ls_kv_publish(struct ls_machine *m)
     uint64_t i = atomic_load_explicit(&m->views, memory_order_relaxed) + 1;
     struct ls_kv_view_slot *view = &m->view[i % LS_KV_VIEWS];
 
-    /* A reader that still looks at this place's old pair and sees the new one must see that views has moved on: the
-     * fence keeps the earlier store of views before these; pairs with the acquire fence in ls_kv_view_take(). */
-    atomic_thread_fence(memory_order_release);
-    atomic_store_explicit(&view->seq, m->seq, memory_order_relaxed);
-    atomic_store_explicit(&view->time, m->time, memory_order_relaxed);
+    /* Release, each: whoever reads one of these (acquire, ls_kv_view_take()) sees that views had got here before. */
+    atomic_store_explicit(&view->seq, m->seq, memory_order_release);
+    atomic_store_explicit(&view->time, m->time, memory_order_release);
     /* Release: all that the entries did stands before it; pairs with the acquire load in ls_kv_view_take(). */
     atomic_store_explicit(&m->views, i, memory_order_release);
 }

@@ -65,11 +65,11 @@ static uint64_t ls_power_of_two(uint64_t at_least, uint64_t from)
 
 static void ls_sizes_compute(const struct ls_machine_limits *limits, struct sizes *sizes)
 {
-    uint64_t keys = limits->keys, wanted = keys / 4 < 65536 ? keys / 4 : 65536;
+    uint64_t keys = limits->keys, retired = keys / 4 < 65536 ? keys / 4 : 65536;
     uint64_t live_blocks = ls_kv_blocks_bound(limits->bytes, keys);
     uint64_t long_keys = limits->bytes / (LS_KV_KEY_INLINE + 1);
 
-    sizes->retired = ls_power_of_two(wanted, 4096);
+    sizes->retired = ls_power_of_two(retired, 16384);
     sizes->reserve_versions = keys / 2 + 1024;
     sizes->reserve_blocks = live_blocks / 2 + 4096;
     /* 256: indexes that mean nothing, and one entry's own needs before it retires anything. */

@@ -16,10 +16,10 @@ static struct ls_kv_view ls_kv_view_take(struct ls_machine *m)
         struct ls_kv_view view;
         /* Acquire: pairs with the release store of views in ls_kv_publish(): all that entries up to seq did is seen. */
         uint64_t i = atomic_load_explicit(&m->views, memory_order_acquire);
-        view.seq = atomic_load_explicit(&m->view[i % LS_KV_VIEWS].seq, memory_order_relaxed);
-        view.time = atomic_load_explicit(&m->view[i % LS_KV_VIEWS].time, memory_order_relaxed);
-        /* Pairs with the release fence in ls_kv_publish(). */
-        atomic_thread_fence(memory_order_acquire);
+        /* Acquire, each: pairs with the release stores of the pair. If one is of a later round of the ring already,
+         * then the load of views below sees that it has gone round. */
+        view.seq = atomic_load_explicit(&m->view[i % LS_KV_VIEWS].seq, memory_order_acquire);
+        view.time = atomic_load_explicit(&m->view[i % LS_KV_VIEWS].time, memory_order_acquire);
         if (atomic_load_explicit(&m->views, memory_order_relaxed) - i < LS_KV_VIEWS - 1)
             return view;
     }

@@ -114,5 +114,7 @@ void ls_kv_reclaim(struct ls_machine *m)
         ls_retired_free(m, kind, item.a, item.b);
         budget -= cost < budget ? cost : budget;
     }
+    if (m->retired_head == m->retired_tail) /* stay in the part of the list that is in the cache */
+        m->retired_head = m->retired_sealed = m->retired_tail = 0;
     ls_kv_retire_seal(m);
 }

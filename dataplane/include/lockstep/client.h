@@ -99,8 +99,9 @@ void ls_client_drain(struct ls_client *client);
  * Wait until ls_client_fd() is readable or ls_client_wait_ns() has passed, then ls_client_process(). */
 
 /* 0: accepted, `callback` (NULL: none wanted) will be called once; *number (NULL: not wanted) is its number.
- * -EAGAIN: the window is full: process first; -EMSGSIZE; -ENOTCONN. Nothing is sent before ls_client_process(): several
- * submits share a frame. */
+ * -EAGAIN: the window is full (it counts from the lowest number without an answer), or 4 operations above
+ * LS_OP_SMALL_MAX are in flight: process first; -EMSGSIZE; -ENOTCONN. Nothing is sent before ls_client_process():
+ * several submits share a frame. */
 int ls_client_submit(struct ls_client *client, const void *operation, uint32_t length, uint64_t deadline_ns,
                      ls_client_callback callback, void *user, uint64_t *number);
 int ls_client_read(struct ls_client *client, const void *operation, uint32_t length, enum ls_consistency consistency,

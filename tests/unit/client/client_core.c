@@ -641,6 +641,28 @@ static void deadlines_are_in_sequencer_time(void **state)
     rig_destroy(rig);
 }
 
+static void time_may_be_a_little_old(void **state)
+{
+    struct ls_client_config config = rig_config();
+    config.give_up_ns = 50 * MS;
+    struct rig *rig = rig_open(&config);
+    rig_submit(rig, "first"); /* whose timer is over when the others are looked at */
+    ls_client_core_read(rig->client, "first", 5, 0, 0, rig_done, rig, rig->now);
+    rig_poll(rig);
+    rig->now += 5 * MS;
+    rig_submit(rig, "a");
+    ls_client_core_read(rig->client, "r", 1, 0, 0, rig_done, rig, rig->now);
+    rig->now -= 2 * MS;
+    rig_poll(rig);
+    assert_int_equal(rig->dones, 0);
+    rig->now -= MS;
+    rig_ok(rig, 1, 1, 1);
+    rig_ok(rig, 1, 1, 2);
+    assert_int_equal(rig->dones, 2);
+    assert_int_equal(rig->done[1].result.status, LS_STATUS_OK);
+    rig_destroy(rig);
+}
+
 struct chain {
     struct rig *rig;
     uint32_t left;
@@ -933,6 +955,7 @@ int main(void)
         cmocka_unit_test(refusals_close_their_number_first),
         cmocka_unit_test(out_of_order_is_no_end),
         cmocka_unit_test(deadlines_are_in_sequencer_time),
+        cmocka_unit_test(time_may_be_a_little_old),
         cmocka_unit_test(completions_may_submit),
         cmocka_unit_test(large_requests_are_pulled),
         cmocka_unit_test(grants_for_nothing_are_ignored),

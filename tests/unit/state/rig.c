@@ -21,7 +21,7 @@ void rig_grace(struct rig *rig)
 {
     ls_grace_begin(&rig->grace);
     ls_grace_end(&rig->grace);
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 60; i++) /* each call does a bounded amount */
         ls_kv.reclaim(rig->machine);
 }
 

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The durable record on a real file: torn and rotten slots, a crash between the two writes, other people's records. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "record.h"
+
+#define CLUSTER   0xabcdull
+#define SLOT_SIZE 72
+
+static char folder[64], path[128], error[LS_RECORD_ERROR_MAX];
+static struct ls_record record;
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/lockstep-record-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/record", folder);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    unlink(path);
+    return rmdir(folder); /* nothing else is left behind */
+}
+
+static int reopen(void)
+{
+    return ls_record_open(&record, folder, CLUSTER, 2, 5, error);
+}
+
+static void write_and_close(uint64_t incarnation, uint64_t promise)
+{
+    struct ls_durable durable;
+
+    assert_int_equal(reopen(), 0);
+    durable = record.durable;
+    durable.incarnation = incarnation;
+    durable.promise = promise;
+    assert_int_equal(ls_record_write(&record, &durable), 0);
+    ls_record_close(&record);
+}
+
+static void expect(uint64_t incarnation, uint64_t promise)
+{
+    if (reopen() != 0)
+        fail_msg("%s", error);
+    assert_int_equal(record.durable.cluster, CLUSTER);
+    assert_int_equal(record.durable.generation, 2);
+    assert_int_equal(record.durable.node, 5);
+    assert_int_equal(record.durable.incarnation, incarnation);
+    assert_int_equal(record.durable.promise, promise);
+    ls_record_close(&record);
+}
+
+static void slot_get(int slot, uint8_t bytes[SLOT_SIZE])
+{
+    int fd = open(path, O_RDONLY);
+
+    assert_int_equal(pread(fd, bytes, SLOT_SIZE, slot * LS_RECORD_SLOT_OFFSET), SLOT_SIZE);
+    close(fd);
+}
+
+static void slot_put(int slot, const uint8_t *bytes, size_t size)
+{
+    int fd = open(path, O_WRONLY);
+
+    assert_int_equal(pwrite(fd, bytes, size, slot * LS_RECORD_SLOT_OFFSET), size);
+    close(fd);
+}
+
+static void create(void)
+{
+    if (ls_record_create(folder, CLUSTER, 2, 5, error) != 0)
+        fail_msg("%s", error);
+}
+
+static void test_life(void **state)
+{
+    (void)state;
+    assert_int_equal(reopen(), -ENOENT);
+    assert_non_null(strstr(error, "does not exist. If this node has never run: lockstep-ctrl bootstrap"));
+    create();
+    expect(0, 0);
+    write_and_close(1, 0);
+    write_and_close(1, 1);
+    write_and_close(2, 9);
+    expect(2, 9);
+    assert_int_equal(ls_record_create(folder, CLUSTER, 2, 5, error), -EEXIST);
+    assert_non_null(strstr(error, "was bootstrapped before"));
+    expect(2, 9);
+}
+
+/* Every length to which the first slot's write may have got before a crash: the update was not used yet, so the old
+ * value is right until the new one is whole. */
+static void test_torn(void **state)
+{
+    uint8_t before[SLOT_SIZE], after[SLOT_SIZE];
+
+    (void)state;
+    create();
+    write_and_close(1, 3);
+    slot_get(0, before);
+    write_and_close(1, 4);
+    slot_get(0, after);
+    for (size_t n = 0; n <= SLOT_SIZE; n++) {
+        slot_put(0, before, SLOT_SIZE);
+        slot_put(1, before, SLOT_SIZE);
+        slot_put(0, after, n);
+        expect(1, memcmp(before, after, n) == 0 ? 3 : n == SLOT_SIZE ? 4 : 3);
+        expect(1, n == SLOT_SIZE ? 4 : 3); /* and stays what it was found to be */
+    }
+    /* the first is whole, the second torn: the update may have been used */
+    for (size_t n = 0; n <= SLOT_SIZE; n++) {
+        slot_put(0, after, SLOT_SIZE);
+        slot_put(1, before, SLOT_SIZE);
+        slot_put(1, after, n);
+        expect(1, 4);
+    }
+}
+
+/* One rotten bit anywhere in one slot never rolls the record back; opening mends it, so that the other may rot next. */
+static void test_rotten(void **state)
+{
+    uint8_t whole[SLOT_SIZE], rotten[SLOT_SIZE];
+
+    (void)state;
+    create();
+    write_and_close(1, 3);
+    write_and_close(1, 4);
+    slot_get(0, whole);
+    for (int slot = 0; slot < 2; slot++)
+        for (size_t bit = 0; bit < 8 * SLOT_SIZE; bit++) {
+            memcpy(rotten, whole, SLOT_SIZE);
+            rotten[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            slot_put(slot, rotten, SLOT_SIZE);
+            expect(1, 4);
+            slot_get(slot, rotten);
+            assert_memory_equal(rotten, whole, SLOT_SIZE);
+        }
+    memset(rotten, 0, sizeof(rotten));
+    slot_put(0, rotten, SLOT_SIZE);
+    slot_put(1, rotten, SLOT_SIZE);
+    assert_int_equal(reopen(), -EBADMSG);
+    assert_non_null(strstr(error, "is damaged: neither of its two copies is whole"));
+    assert_int_equal(truncate(path, 10), 0);
+    assert_int_equal(reopen(), -EBADMSG);
+}
+
+static void test_foreign(void **state)
+{
+    (void)state;
+    create();
+    write_and_close(1, 3);
+    assert_int_equal(ls_record_open(&record, folder, CLUSTER + 1, 2, 5, error), -EXDEV);
+    assert_non_null(strstr(error, "belongs to cluster 000000000000abcd, the cluster file says 000000000000abce"));
+    assert_int_equal(ls_record_open(&record, folder, CLUSTER, 2, 6, error), -EXDEV);
+    assert_non_null(strstr(error, "belongs to node 5, and this is node 6"));
+    assert_int_equal(ls_record_open(&record, folder, CLUSTER, 3, 5, error), -EXDEV);
+    assert_non_null(strstr(error, "is of generation 2 of the cluster, the cluster file of 3"));
+    expect(1, 3);
+}
+
+static void test_copied(void **state)
+{
+    uint8_t slots[2][SLOT_SIZE], fresh[128];
+
+    (void)state;
+    create();
+    write_and_close(1, 3);
+    slot_get(0, slots[0]);
+    slot_get(1, slots[1]);
+    snprintf((char *)fresh, sizeof(fresh), "%s/other",
+             folder); /* the inode stays in use: no chance of getting it again */
+    assert_int_equal(rename(path, (char *)fresh), 0);
+    close(open(path, O_CREAT | O_WRONLY, 0600));
+    slot_put(0, slots[0], SLOT_SIZE);
+    slot_put(1, slots[1], SLOT_SIZE);
+    assert_int_equal(reopen(), -EXDEV);
+    assert_non_null(strstr(error, "is a copy"));
+    assert_int_equal(rename((char *)fresh, path), 0); /* moved, not copied */
+    expect(1, 3);
+}
+
+/* A disk that is full, or breaks: the error comes out, and nothing is taken for durable. */
+static void test_write_error(void **state)
+{
+    struct ls_durable durable;
+    int good;
+
+    (void)state;
+    create();
+    assert_int_equal(reopen(), 0);
+    durable = record.durable;
+    durable.promise = 8;
+    good = record.fd;
+    record.fd = open("/dev/full", O_RDWR);
+    assert_true(ls_record_write(&record, &durable) < 0);
+    assert_int_equal(record.durable.promise, 0);
+    close(record.fd);
+    record.fd = good;
+    ls_record_close(&record);
+    expect(0, 0);
+}
+
+static void test_no_folder(void **state)
+{
+    (void)state;
+    assert_int_equal(ls_record_create("/nonexistent/folder", CLUSTER, 2, 5, error), -ENOENT);
+    assert_non_null(strstr(error, "mkdir -p /nonexistent/folder"));
+}
+
+int main(void)
+{
+#define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {WITH(test_life),     WITH(test_torn),   WITH(test_rotten),
+                                       WITH(test_foreign),  WITH(test_copied), WITH(test_write_error),
+                                       WITH(test_no_folder)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
