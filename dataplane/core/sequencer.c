@@ -194,9 +194,9 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
     const struct ls_frame_header *header = ls_frame_header(frame);
     const struct ls_ack_body *ack = ls_frame_body(frame);
     ls_count(r->counters, acks_in);
-    if (peer->incarnation == 0)
+    if (peer->incarnation == 0 || ls_mutant(INCARNATION_IGNORED))
         peer->incarnation = header->incarnation;
-    if (peer->incarnation != header->incarnation && !ls_mutant(INCARNATION_IGNORED)) {
+    if (peer->incarnation != header->incarnation) {
         ls_count(r->counters, drop_incarnation);
         return;
     }
