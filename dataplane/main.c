@@ -447,8 +447,11 @@ static void buffers(void *port, uint32_t *free_buffers, uint32_t *total)
 
 static void on_signal(int number)
 {
+    int saved = errno;
+
     (void)number;
     ls_link_stop(&node.link);
+    errno = saved;
 }
 
 static bool control_prepare(void)
@@ -525,7 +528,7 @@ static bool workers_run(void)
     return true;
 }
 
-/* Takes everything apart, whatever of it there is, and counts the buffers. True: none is missing. */
+/* Takes everything apart again and counts the buffers. True: none is missing. */
 static bool stop(void)
 {
     uint32_t free_buffers = 0, total = 0;
@@ -535,19 +538,15 @@ static bool stop(void)
     for (uint32_t i = 0; i < node.lcores; i++)
         ls_waker_wake(&node.lcore[i].waker);
     ls_eal_wait();
-    if (node.executor != NULL)
-        ls_executor_destroy(node.executor);
+    ls_executor_destroy(node.executor);
     while (ls_spsc_pop(&node.seam.replies, &frame)) { /* finished by apply, not sent by net */
         struct ls_io *io = ls_dpdk_port_apply_io(node.port);
 
         io->release(io, &frame);
     }
-    if (node.replica != NULL)
-        ls_replica_destroy(node.replica);
-    if (node.machine != NULL)
-        node.type->destroy(node.machine);
-    if (node.fault != NULL)
-        ls_fault_destroy(node.fault);
+    ls_replica_destroy(node.replica);
+    node.type->destroy(node.machine);
+    ls_fault_destroy(node.fault);
     ls_dpdk_port_stop(node.port);
     ls_dpdk_port_buffers(node.port, &free_buffers, &total);
     say("buffers: taken %u returned %u", total, free_buffers);

@@ -196,17 +196,20 @@ static void on_other(struct evhttp_request *request, void *argument)
                 "no such path: GET /v1/status, GET /v1/log?seq=N&bytes=M, POST /v1/fault");
 }
 
-/* -1 and errno. A file left behind by a ctrl that was killed is in the way; the node's lock says that it is ours. */
+/* -1 and errno. A socket left behind by a ctrl that was killed is in the way; the node's lock says that it is ours.
+ * Anything else at that place stays. */
 static int unix_listen(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error;
+    struct stat info;
     mode_t mask;
 
     if (fd < 0)
         return -1;
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    unlink(path);
+    if (lstat(path, &info) == 0 && S_ISSOCK(info.st_mode))
+        unlink(path);
     mask = umask(0117);
     error = bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 64) != 0 ? errno : 0;
     umask(mask);

@@ -130,9 +130,10 @@ static void order(struct node *node, enum ls_order_kind kind)
             assert_int_equal(event.code, 0);
 }
 
-static void socket_open(struct node *node)
+static void socket_open(struct node *node, struct ls_addr at)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint32_t ip = at.ip ? at.ip : INADDR_LOOPBACK;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(at.port), .sin_addr.s_addr = htonl(ip)};
     socklen_t length = sizeof(address);
     int bytes = 1 << 20;
     node->fd = socket(AF_INET, SOCK_DGRAM, 0);
@@ -140,10 +141,10 @@ static void socket_open(struct node *node)
     (void)setsockopt(node->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
     assert_int_equal(bind(node->fd, (struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(getsockname(node->fd, (struct sockaddr *)&address, &length), 0);
-    node->addr = (struct ls_addr){.ip = INADDR_LOOPBACK, .port = ntohs(address.sin_port)};
+    node->addr = (struct ls_addr){.ip = ip, .port = ntohs(address.sin_port)};
 }
 
-struct node *node_start(uint32_t lose, uint32_t sessions, uint64_t session_idle_ns)
+struct node *node_start_at(struct ls_addr at, uint32_t lose, uint32_t sessions, uint64_t session_idle_ns)
 {
     struct node *node = calloc(1, sizeof(*node));
     assert_non_null(node);
@@ -151,7 +152,7 @@ struct node *node_start(uint32_t lose, uint32_t sessions, uint64_t session_idle_
     node->lose = lose;
     for (uint32_t i = 0; i < BUFFERS; i++)
         node->buffer[node->free++] = node->memory[i];
-    socket_open(node);
+    socket_open(node, at);
     const struct ls_replica_config config = {
         .cluster = NODE_CLUSTER,
         .generation = 1,
@@ -187,6 +188,11 @@ struct node *node_start(uint32_t lose, uint32_t sessions, uint64_t session_idle_
     order(node, LS_ORDER_INSTALL);
     assert_int_equal(pthread_create(&node->thread, NULL, run, node), 0);
     return node;
+}
+
+struct node *node_start(uint32_t lose, uint32_t sessions, uint64_t session_idle_ns)
+{
+    return node_start_at((struct ls_addr){0, 0}, lose, sessions, session_idle_ns);
 }
 
 void node_stop(struct node *node)

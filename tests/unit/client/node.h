@@ -14,7 +14,8 @@
 
 struct node;
 
-/* `lose`: every so many-th frame is lost, each way; 0: none. */
+/* `at`: own address; port 0: any; ip 0: loopback. `lose`: every so many-th frame is lost, each way; 0: none. */
+struct node *node_start_at(struct ls_addr at, uint32_t lose, uint32_t sessions, uint64_t session_idle_ns);
 struct node *node_start(uint32_t lose, uint32_t sessions, uint64_t session_idle_ns);
 void node_stop(struct node *node);
 /* While it is set the node neither receives nor sends. */

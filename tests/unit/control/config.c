@@ -218,13 +218,13 @@ static const struct mistake mistakes[] = {
 static char *with_line(uint32_t line, const char *with)
 {
     const char *begin = good, *end;
-    char *text = malloc(sizeof(good) + strlen(with) + 2);
+    char *text;
 
-    assert_non_null(text);
     for (uint32_t i = 1; i < line; i++)
         begin = strchr(begin, '\n') + 1;
     end = strchr(begin, '\n') + 1;
-    sprintf(text, "%.*s%s%s%s", (int)(begin - good), good, with, with[0] != '\0' ? "\n" : "", end);
+    if (asprintf(&text, "%.*s%s%s%s", (int)(begin - good), good, with, with[0] != '\0' ? "\n" : "", end) < 0)
+        fail_msg("no memory");
     return text;
 }
 

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Questions to lockstep-ctrl: HTTP over its unix socket by libcurl, JSON by jansson. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <curl/curl.h>
+
+#include "cli.h"
+
+#define BODY_MAX (16u * 1024 * 1024)
+
+struct body {
+    char *bytes;
+    size_t length;
+};
+
+static size_t body_take(char *bytes, size_t size, size_t n, void *user)
+{
+    struct body *body = user;
+    size_t more = size * n;
+    if (more > BODY_MAX - body->length)
+        return 0; /* curl then fails with "write error" */
+    char *grown = realloc(body->bytes, body->length + more + 1);
+    if (!grown)
+        return 0;
+    body->bytes = grown;
+    memcpy(grown + body->length, bytes, more);
+    body->length += more;
+    grown[body->length] = 0;
+    return more;
+}
+
+static CURLcode perform(const char *socket, const char *path, uint64_t timeout_ns, struct body *body, long *code)
+{
+    static CURL *curl; /* kept: log tail asks again and again */
+    char url[512];
+    if (!curl && (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(curl = curl_easy_init())))
+        return CURLE_FAILED_INIT;
+    snprintf(url, sizeof(url), "http://localhost%s", path);
+    curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(timeout_ns / 1000000 + 1));
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, body_take);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, body);
+    CURLcode rc = curl_easy_perform(curl);
+    if (rc == CURLE_OK)
+        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, code);
+    return rc;
+}
+
+json_t *cli_http_get(const char *socket, const char *path, uint64_t timeout_ns, long *code, char *text, size_t room)
+{
+    struct body body = {NULL, 0};
+    json_error_t error;
+    *code = 0;
+    CURLcode rc = perform(socket, path, timeout_ns, &body, code);
+    if (rc != CURLE_OK) {
+        snprintf(text, room, "%s", curl_easy_strerror(rc));
+        free(body.bytes);
+        return NULL;
+    }
+    json_t *json = body.bytes ? json_loadb(body.bytes, body.length, 0, &error) : NULL;
+    free(body.bytes);
+    if (*code == 200 && json_is_object(json))
+        return json;
+    const char *why = json_string_value(json_object_get(json, "error"));
+    snprintf(text, room, "%s", why ? why : "the answer is not the expected JSON: is it lockstep-ctrl's socket?");
+    json_decref(json);
+    return NULL;
+}
+
+uint32_t cli_sockets(struct cli *cli, const char **sockets, uint16_t *of)
+{
+    char list[256];
+    uint32_t n = 0;
+    if (cli->socket) {
+        sockets[0] = cli->socket;
+        of[0] = cli->node;
+        return 1;
+    }
+    if (cli_config(cli))
+        return 0;
+    for (uint32_t i = 0; i < cli->config.nodes; i++) {
+        if (cli->node && cli->config.node[i].id != cli->node)
+            continue;
+        sockets[n] = cli->config.node[i].ctrl_socket;
+        of[n++] = cli->config.node[i].id;
+    }
+    if (n == 0)
+        cli_say(cli, "--node: there is no node %u in %s: it has %s", cli->node, cli->config_path,
+                ls_config_node_list(&cli->config, list, sizeof(list)));
+    return n;
+}
