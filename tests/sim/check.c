@@ -257,7 +257,7 @@ static void log_shrink(struct sim *sim, struct sim_node *node, uint64_t common, 
 {
     struct sim_ledger *l = &sim->ledger;
     const struct sim_record *first = &l->record[node->path[common + 1]];
-    SIM_TRACE(sim, "node %u drops entries %lu..%lu", node->id, common + 1, node->last_seq);
+    SIM_TRACE(sim, "n%u drops entries %lu..%lu", node->id, common + 1, node->last_seq);
     if (first->position < node->commit)
         sim_violate(sim, "L5", "node %u dropped entry %lu, which it had committed", node->id, common + 1);
     /* What a later epoch committed without it may go: this node promised that epoch nothing yet. */
@@ -336,16 +336,17 @@ static void check_table(struct sim *sim, const struct sim_node *node)
     const struct sim_epoch *e = &l->epoch[epoch];
     const struct ls_epoch_row *row = log->epochs > 0 ? &log->epoch[log->epochs - 1] : NULL;
     if (row == NULL || row->epoch != epoch || row->position != e->first_position || row->seq != e->first_seq)
-        sim_violate(sim, "L1", "node %u: the table says (%lu, %lu, %lu), the log's bytes say (%lu, %lu, %lu)",
-                    node->id, row ? row->epoch : 0, row ? row->position : 0, row ? row->seq : 0, epoch,
-                    e->first_position, e->first_seq);
+        sim_violate(sim, "L1", "node %u: the table says (%lu, %lu, %lu), the log's bytes say (%lu, %lu, %lu)", node->id,
+                    row ? row->epoch : 0, row ? row->position : 0, row ? row->seq : 0, epoch, e->first_position,
+                    e->first_seq);
 }
 
 void sim_check_log(struct sim *sim, struct sim_node *node)
 {
     struct sim_ledger *l = &sim->ledger;
     const struct ls_log *log = node->log;
-    if (log->end == node->end && log->last_seq == node->last_seq && log->chain == l->record[node->path[log->last_seq]].chain)
+    if (log->end == node->end && log->last_seq == node->last_seq &&
+        log->chain == l->record[node->path[log->last_seq]].chain)
         return;
     uint64_t common = node->last_seq < log->last_seq ? node->last_seq : log->last_seq;
     while (common > 0 && !still_there(node, &l->record[node->path[common]]))
@@ -427,7 +428,7 @@ static void check_role(struct sim *sim, struct sim_node *node, const struct ls_r
     node->promised = view->epoch;
     if (view->role == LS_ROLE_HALTED && node->view.role != LS_ROLE_HALTED) {
         sim->stats.halts++;
-        SIM_TRACE(sim, "node %u halts: %s", node->id, ls_halt_text(view->halt));
+        SIM_TRACE(sim, "n%u halts: %s", node->id, ls_halt_text(view->halt));
         if (view->halt != LS_HALT_TOO_FAR_BEHIND)
             sim_violate(sim, "H", "node %u halted: %s", node->id, ls_halt_text(view->halt));
     }
@@ -456,7 +457,7 @@ void sim_check_node(struct sim *sim, struct sim_node *node)
     if (atomic_load(&node->seam.commit) != view.commit)
         sim_violate(sim, "L3", "node %u: apply is told another commit than the view's %lu", node->id, view.commit);
     if (view.role != node->view.role || view.epoch != node->view.epoch)
-        SIM_TRACE(sim, "node %u is %s in epoch %lu", node->id, ls_role_name(view.role), view.epoch);
+        SIM_TRACE(sim, "n%u is %s in epoch %lu", node->id, ls_role_name(view.role), view.epoch);
     node->view = view;
     node->verifications = ls_counter_get(&node->net_counters, LS_COUNT_verifications);
     sim_mix(sim, view.epoch ^ (view.commit << 8) ^ ((uint64_t)view.role << 60));
@@ -469,9 +470,9 @@ void sim_check_sealed(struct sim *sim, struct sim_node *node, const struct ls_ev
         return; /* it has gone on since */
     uint64_t epoch = l->record[node->path[node->last_seq]].epoch;
     if (event->last != node->end || event->last_seq != node->last_seq || event->last_epoch != epoch)
-        sim_violate(sim, "E3", "node %u sealed at %lu says its log ends at (epoch %lu, %lu, seq %lu); it is (%lu, %lu, %lu)",
-                    node->id, event->epoch, event->last_epoch, event->last, event->last_seq, epoch, node->end,
-                    node->last_seq);
+        sim_violate(
+            sim, "E3", "node %u sealed at %lu says its log ends at (epoch %lu, %lu, seq %lu); it is (%lu, %lu, %lu)",
+            node->id, event->epoch, event->last_epoch, event->last, event->last_seq, epoch, node->end, node->last_seq);
     if (node->log->filled != node->log->end)
         sim_violate(sim, "L5", "node %u sealed at %lu keeps %lu bytes of an incomplete entry", node->id, event->epoch,
                     node->log->filled - node->log->end);
@@ -498,8 +499,8 @@ void sim_check_executed(struct sim *sim, struct sim_node *node, const struct ls_
         sim_violate(sim, "X2", "node %u executed entry %lu (session %lu, number %lu); the model says %s", node->id, seq,
                     entry->session, entry->number, ls_status_name(expected->status));
     if (result->status != expected->status)
-        sim_violate(sim, "X3", "node %u: entry %lu gave %s, the model %s", node->id, seq, ls_status_name(result->status),
-                    ls_status_name(expected->status));
+        sim_violate(sim, "X3", "node %u: entry %lu gave %s, the model %s", node->id, seq,
+                    ls_status_name(result->status), ls_status_name(expected->status));
     if (result->length != expected->length || sim_bytes_hash(result->bytes, result->length) != expected->hash)
         sim_violate(sim, "X3", "node %u: entry %lu (%s) gave another result of %u bytes than the model's %u", node->id,
                     seq, ls_status_name(result->status), result->length, expected->length);

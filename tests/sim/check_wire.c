@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Checkers at the moment when a frame leaves or an operation returns: acknowledgements, replies, reads, and the order of
- * all operations of all clients (T1, the log as witness).
+ * Checkers at the moment when a frame leaves or an operation returns: acknowledgements, replies, reads, and the order
+ * of all operations of all clients (T1, the log as witness).
  *
  * T1 needs no sorting here: an operation that begins after another returned must stand behind it, and "returned" is one
  * number, the highest seq told to any client so far.
@@ -159,8 +159,7 @@ static void reply_sent(struct sim *sim, const struct sim_node *node, const struc
             if (record->seq > l->canon_seq)
                 sim_violate(sim, "R1", "node %u answers a read as of seq %lu, committed are %lu", node->id, record->seq,
                             l->canon_seq);
-            if (record->age != 0 && record->age <= sim->now &&
-                floor_at(l, sim->now - record->age) > record->seq)
+            if (record->age != 0 && record->age <= sim->now && floor_at(l, sim->now - record->age) > record->seq)
                 age_count(sim, record);
         } else if (record->number == 0) {
             reply_open(sim, record);

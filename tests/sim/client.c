@@ -46,20 +46,26 @@ void sim_client_start(struct sim *sim, uint32_t index)
                                       .generation = 1,
                                       .nodes = c->nodes,
                                       .first = (uint32_t)sim_rng_below(&sim->rng_clients, c->nodes),
-                                      .window = c->window,
+                                      .window = c->client_window,
                                       .op_max = c->op_max + 4096,
                                       .retry_max_ns = c->client_retry_ns,
                                       .give_up_ns = c->give_up_ns};
     memcpy(config.nonce, life->nonce, LS_NONCE_SIZE);
     for (uint32_t i = 0; i < c->nodes; i++)
         config.node[i] = sim->node[i].addr;
-    if (c->reads_spread) {
+    if (sim->script != NULL) {
+        config.first = 0;
+        config.open_late = true;
+        config.read_node = sim->script->read_node;
+    } else if (c->reads_spread) {
         config.read_node = 1 + (uint32_t)sim_rng_below(&sim->rng_clients, c->nodes);
         config.read_pinned = false;
     }
-    client->core = ls_client_core_create(&config, &client->io.port.io, sim->now);
+    sim_clock_draw(&client->clock, &sim->rng_clients, sim->script != NULL);
+    client->core = ls_client_core_create(&config, &client->io.port.io, sim_clock(&client->clock, sim->now));
     assert(client->core != NULL);
-    SIM_TRACE(sim, "client %u begins life %u", index, client->life);
+    if (sim->script == NULL)
+        SIM_TRACE(sim, "c%u begins life %u", index, client->life);
     sim_plan(sim, &client->actor, SIM_EVENT_CLIENT, (uint16_t)index, sim->now + 1);
 }
 
@@ -95,7 +101,7 @@ static void done(void *user, const struct ls_client_result *result)
     op->used = false;
     client->in_flight--;
     sim_mix(sim, result->seq ^ ((uint64_t)result->status << 32) ^ ((uint64_t)op->number << 40));
-    SIM_TRACE(sim, "client %u: %s %lu %s %s seq %lu, %u bytes", client->index, op->read ? "read" : "op", op->number,
+    SIM_TRACE(sim, "c%u: %s %lu %s %s seq %lu, %u bytes", client->index, op->read ? "read" : "op", op->number,
               result->outcome == LS_CLIENT_DONE ? "done" : "unknown", ls_status_name(result->status), result->seq,
               result->length);
     if (result->outcome == LS_CLIENT_DONE) {
@@ -138,15 +144,18 @@ bool sim_client_put(struct sim *sim, struct sim_client *client, const void *oper
     submission_note(sim, client, op->number, operation, length);
     op->used = true;
     client->in_flight++;
-    int error = ls_client_core_submit(client->core, operation, length, deadline, done, op, sim->now);
+    int error =
+        ls_client_core_submit(client->core, operation, length, deadline, done, op, sim_clock(&client->clock, sim->now));
     if (error != 0) {
         op->used = false;
         client->in_flight--;
         client->lost = error == -ENOTCONN;
         return false;
     }
-    SIM_TRACE(sim, "client %u submits %lu: code %u, %u bytes", client->index, op->number, op->code, length);
+    SIM_TRACE(sim, "c%u submits %lu: code %u, %u bytes", client->index, op->number, op->code, length);
     sim->stats.operations++;
+    if (sim->script != NULL)
+        sim_plan(sim, &client->actor, SIM_EVENT_CLIENT, (uint16_t)client->index, sim->now + 1);
     return true;
 }
 
@@ -170,12 +179,15 @@ bool sim_client_get(struct sim *sim, struct sim_client *client, const void *oper
     memcpy(op->bytes, operation, length);
     op->used = true;
     client->in_flight++;
-    if (ls_client_core_read(client->core, operation, length, consistency, op->least, done, op, sim->now) != 0) {
+    if (ls_client_core_read(client->core, operation, length, consistency, op->least, done, op,
+                            sim_clock(&client->clock, sim->now)) != 0) {
         op->used = false;
         client->in_flight--;
         return false;
     }
     sim->stats.reads++;
+    if (sim->script != NULL)
+        sim_plan(sim, &client->actor, SIM_EVENT_CLIENT, (uint16_t)client->index, sim->now + 1);
     return true;
 }
 
@@ -207,7 +219,7 @@ static void query_some(struct sim *sim, struct sim_client *client)
         struct sim_op *op = &client->op[i];
         if (op->used && !op->queried && sim_rng_chance(&sim->rng_load, sim->config.query_ppm)) {
             op->queried = true;
-            (void)ls_client_core_query(client->core, op->number, sim->now);
+            (void)ls_client_core_query(client->core, op->number, sim_clock(&client->clock, sim->now));
         }
     }
 }
@@ -218,7 +230,7 @@ void sim_client_turn(struct sim *sim, struct sim_client *client)
     client->actor.at = UINT64_MAX;
     if (sim->script == NULL) {
         if (ls_client_core_next_number(client->core) >= client->die_at && !sim->stopping) {
-            SIM_TRACE(sim, "client %u dies with %u requests in flight", client->index, client->in_flight);
+            SIM_TRACE(sim, "c%u dies with %u requests in flight", client->index, client->in_flight);
             sim_client_stop(sim, client);
             sim_client_start(sim, client->index);
             return;
@@ -232,13 +244,14 @@ void sim_client_turn(struct sim *sim, struct sim_client *client)
         if (c->query_ppm > 0)
             query_some(sim, client);
         if (client->lost) {
-            SIM_TRACE(sim, "client %u lost its session", client->index);
+            SIM_TRACE(sim, "c%u lost its session", client->index);
             sim_client_stop(sim, client);
             sim_client_start(sim, client->index);
             return;
         }
     }
-    uint64_t next = ls_client_core_poll(client->core, sim->now);
+    uint64_t next =
+        sim_clock_back(&client->clock, ls_client_core_poll(client->core, sim_clock(&client->clock, sim->now)));
     if (next < sim->now + SIM_US)
         next = sim->now + SIM_US;
     if (!sim->stopping && sim->operations_left > 0 && client->in_flight < c->depth && sim->script == NULL) {
@@ -252,13 +265,13 @@ void sim_client_turn(struct sim *sim, struct sim_client *client)
 void sim_client_input(struct sim *sim, struct sim_client *client, struct sim_packet *packet)
 {
     struct ls_frame frame = {.data = packet->data, .length = packet->length, .peer = packet->from, .handle = packet};
-    if (sim->trace) {
+    if (sim->trace && sim->script == NULL) {
         char text[256];
         sim_decode(text, sizeof(text), packet->data, packet->length);
-        sim_trace(sim, "client %u takes %s%s", client->index, text, packet->damaged ? " (damaged)" : "");
+        sim_trace(sim, "c%u takes  %s%s", client->index, text, packet->damaged ? "  (damaged)" : "");
     }
     uint32_t before = client->in_flight;
-    ls_client_core_input(client->core, &frame, sim->now);
+    ls_client_core_input(client->core, &frame, sim_clock(&client->clock, sim->now));
     if (packet->damaged && client->in_flight != before)
         sim_violate(sim, "W2", "client %u took a damaged frame for an answer", client->index);
     sim_plan(sim, &client->actor, SIM_EVENT_CLIENT, (uint16_t)client->index,

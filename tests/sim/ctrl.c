@@ -37,12 +37,22 @@ static void order_send(struct sim *sim, const struct sim_node *node, enum ls_ord
                                       .argument = slot});
 }
 
+void sim_ctrl_tell(struct sim *sim, uint32_t index, enum ls_order_kind kind, uint64_t epoch)
+{
+    struct sim_ctrl *ctrl = &sim->ctrl;
+    if (epoch > ctrl->epoch_max)
+        ctrl->epoch_max = epoch;
+    if (ctrl->promise[index] < epoch)
+        ctrl->promise[index] = epoch;
+    order_send(sim, &sim->node[index], kind, epoch, sim->node[index].incarnation);
+}
+
 static void seal(struct sim *sim, uint32_t index, uint64_t epoch)
 {
     if (sim->ctrl.promise[index] < epoch)
         sim->ctrl.promise[index] = epoch; /* durable first */
     order_send(sim, &sim->node[index], LS_ORDER_SEAL, epoch, 0);
-    if (sim_rng_below(&sim->rng_ctrl, 8) == 0)
+    if (sim->script == NULL && sim_rng_below(&sim->rng_ctrl, 8) == 0)
         order_send(sim, &sim->node[index], LS_ORDER_SEAL, epoch, 0);
 }
 
@@ -55,8 +65,8 @@ void sim_ctrl_order_arrives(struct sim *sim, uint32_t slot)
         return; /* the process that it was meant for is gone */
     if (!ls_spsc_push(&node->seam.orders, &order->order)) {
         order->used = true;
-        sim_queue_push(&sim->queue, (struct sim_event){
-                                        .time = sim->now + SIM_MS, .type = SIM_EVENT_ORDER, .argument = slot});
+        sim_queue_push(&sim->queue,
+                       (struct sim_event){.time = sim->now + SIM_MS, .type = SIM_EVENT_ORDER, .argument = slot});
         return;
     }
     SIM_TRACE(sim, "ctrl tells node %u to %s epoch %lu", node->id,
@@ -74,8 +84,8 @@ static void event_take(struct sim *sim, struct sim_node *node, const struct ls_e
         sim_check_sealed(sim, node, event);
         if (ctrl->electing && event->epoch == ctrl->epoch && node->voter && node->counts) {
             ctrl->answered |= 1u << node->index;
-            ctrl->answer[node->index] = (struct sim_answer){
-                .last_epoch = event->last_epoch, .last = event->last, .last_seq = event->last_seq};
+            ctrl->answer[node->index] =
+                (struct sim_answer){.last_epoch = event->last_epoch, .last = event->last, .last_seq = event->last_seq};
         }
         break;
     case LS_EVENT_INSTALLED:
@@ -148,7 +158,7 @@ static void decide(struct sim *sim)
     ctrl->sequencer = best;
     ctrl->leaderless_since = sim->now;
     const struct sim_node *node = &sim->node[best];
-    SIM_TRACE(sim, "node %u is elected for epoch %lu by %x", node->id, ctrl->epoch, ctrl->answered);
+    SIM_TRACE(sim, "n%u is elected for epoch %lu by %x", node->id, ctrl->epoch, ctrl->answered);
     if (sim_rng_below(&sim->rng_ctrl, 8) == 0)
         order_send(sim, node, LS_ORDER_INSTALL, ctrl->epoch, node->incarnation + 1); /* must be refused */
     order_send(sim, node, LS_ORDER_INSTALL, ctrl->epoch, node->incarnation);
@@ -158,8 +168,7 @@ static void decide(struct sim *sim)
 
 static bool eligible(const struct sim_node *node)
 {
-    return node->replica != NULL && node->voter && node->counts && !node->paused &&
-           node->view.role != LS_ROLE_HALTED;
+    return node->replica != NULL && node->voter && node->counts && !node->paused && node->view.role != LS_ROLE_HALTED;
 }
 
 static bool linked(const struct sim *sim, uint32_t a, uint32_t b)
@@ -276,8 +285,7 @@ void sim_ctrl_turn(struct sim *sim)
     if (!sim->healed && sim->now >= ctrl->elect_at) {
         ctrl->elect_at = sim->now + SIM_MS + sim_rng_spread(&sim->rng_ctrl, sim->config.elect_every_ns);
         elect_for_fun(sim);
-    } else if (ctrl->leaderless_since != 0 && !ctrl->electing &&
-               sim->now - ctrl->leaderless_since >= patience) {
+    } else if (ctrl->leaderless_since != 0 && !ctrl->electing && sim->now - ctrl->leaderless_since >= patience) {
         ctrl->leaderless_since = sim->now;
         elect_for_need(sim);
     }

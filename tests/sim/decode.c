@@ -28,9 +28,9 @@ static void add(struct text *text, const char *format, ...)
 
 static const char *type_name(uint8_t type)
 {
-    static const char *const name[LS_FRAME_TYPES] = {
-        "?",     "REQUEST", "ORDER", "ACK",      "FETCH",    "RANGE", "HEARTBEAT",
-        "REPLY", "READ",    "GRANT", "FRAGMENT", "REDIRECT", "VIEW",  "BUSY"};
+    static const char *const name[LS_FRAME_TYPES] = {"?",        "REQUEST",   "ORDER", "ACK",  "FETCH",
+                                                     "RANGE",    "HEARTBEAT", "REPLY", "READ", "GRANT",
+                                                     "FRAGMENT", "REDIRECT",  "VIEW",  "BUSY"};
     return type < LS_FRAME_TYPES ? name[type] : "?";
 }
 
@@ -115,8 +115,7 @@ static void decode_body(struct text *text, const uint8_t *data, uint32_t length)
     }
     case LS_FRAME_RANGE: {
         const struct ls_range_body *range = body;
-        add(text, " [%lu,%lu)", range->position,
-            range->position + length - LS_FRAME_HEADER_SIZE - sizeof(*range));
+        add(text, " [%lu,%lu)", range->position, range->position + length - LS_FRAME_HEADER_SIZE - sizeof(*range));
         break;
     }
     case LS_FRAME_HEARTBEAT:
@@ -141,8 +140,8 @@ static void decode_body(struct text *text, const uint8_t *data, uint32_t length)
     }
     case LS_FRAME_FRAGMENT: {
         const struct ls_fragment_body *fragment = body;
-        add(text, " %lu/%lu #%u %u of %u bytes", fragment->session, fragment->number, fragment->index,
-            fragment->length, fragment->total);
+        add(text, " %lu/%lu #%u %u of %u bytes", fragment->session, fragment->number, fragment->index, fragment->length,
+            fragment->total);
         break;
     }
     case LS_FRAME_REDIRECT:

@@ -170,9 +170,9 @@ void sim_fault_start(struct sim *sim)
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
         sim->node[i].slow_ns = 0;
     if (sim->config.fault_every_ns > 0)
-        sim_queue_push(&sim->queue,
-                       (struct sim_event){.time = 3 * SIM_MS + sim_rng_spread(&sim->rng_faults, sim->config.fault_every_ns),
-                                          .type = SIM_EVENT_FAULT});
+        sim_queue_push(&sim->queue, (struct sim_event){.time = 3 * SIM_MS + sim_rng_spread(&sim->rng_faults,
+                                                                                           sim->config.fault_every_ns),
+                                                       .type = SIM_EVENT_FAULT});
 }
 
 void sim_fault_turn(struct sim *sim)

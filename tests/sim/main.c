@@ -35,7 +35,8 @@ struct options {
 static void usage(FILE *to)
 {
     fputs("usage: lockstep-sim [--seed N | --seeds A..B] [--schedules N] [--nodes N] [--jobs N] [--trace]\n"
-          "                    [--print-hash] [--quiet] [--mutant NAME|all] [--scenario NAME|all [--golden DIR] [--update]]\n"
+          "                    [--print-hash] [--quiet] [--mutant NAME|all] [--scenario NAME|all [--golden DIR] "
+          "[--update]]\n"
           "  --seed N        one schedule, in this process; with --trace everything that happens is printed\n"
           "  --seeds A..B    these schedules, both ends included; default 1..200\n"
           "  --schedules N   so many schedules from the first seed on\n"
@@ -78,14 +79,20 @@ static void seeds_parse(struct options *o, const char *text)
 
 static void options_parse(struct options *o, int argc, char **argv)
 {
-    static const struct option table[] = {
-        {"seed", required_argument, NULL, 's'},     {"seeds", required_argument, NULL, 'S'},
-        {"schedules", required_argument, NULL, 'c'}, {"nodes", required_argument, NULL, 'n'},
-        {"jobs", required_argument, NULL, 'j'},     {"trace", no_argument, NULL, 't'},
-        {"print-hash", no_argument, NULL, 'p'},     {"mutant", required_argument, NULL, 'm'},
-        {"scenario", required_argument, NULL, 'x'}, {"golden", required_argument, NULL, 'g'},
-        {"update", no_argument, NULL, 'u'},         {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
+    static const struct option table[] = {{"seed", required_argument, NULL, 's'},
+                                          {"seeds", required_argument, NULL, 'S'},
+                                          {"schedules", required_argument, NULL, 'c'},
+                                          {"nodes", required_argument, NULL, 'n'},
+                                          {"jobs", required_argument, NULL, 'j'},
+                                          {"trace", no_argument, NULL, 't'},
+                                          {"print-hash", no_argument, NULL, 'p'},
+                                          {"mutant", required_argument, NULL, 'm'},
+                                          {"scenario", required_argument, NULL, 'x'},
+                                          {"golden", required_argument, NULL, 'g'},
+                                          {"update", no_argument, NULL, 'u'},
+                                          {"quiet", no_argument, NULL, 'q'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     *o = (struct options){.first = 1, .last = 200, .jobs = 1};
     uint64_t count = 0;
     for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {
@@ -250,8 +257,7 @@ static void stats_add(struct sim_stats *to, const struct sim_stats *from)
 
 struct sim_board *sim_board_create(void)
 {
-    struct sim_board *board =
-        mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct sim_board *board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (board == MAP_FAILED) {
         perror("lockstep-sim: shared memory");
         exit(2);

@@ -105,12 +105,8 @@ static void version_add(struct sim_model *m, struct key *key, const uint8_t *val
     }
     assert(m->versions < VERSIONS_MAX && m->arena_used + length < ARENA_SIZE);
     uint32_t index = m->versions++;
-    m->version[index] = (struct version){.seq = m->seq,
-                                         .expiry = expiry,
-                                         .at = m->arena_used,
-                                         .length = length,
-                                         .before = key->newest,
-                                         .dead = dead};
+    m->version[index] = (struct version){
+        .seq = m->seq, .expiry = expiry, .at = m->arena_used, .length = length, .before = key->newest, .dead = dead};
     if (length > 0)
         memcpy(m->arena + m->arena_used, value, length);
     m->arena_used += length;

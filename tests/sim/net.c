@@ -50,7 +50,8 @@ uint32_t sim_end_of(const struct sim *sim, struct ls_addr addr)
     uint32_t kind = addr.ip >> 16, low = addr.ip & 0xffff;
     if (kind == 0x0a00 && low >= 1 && low <= sim->config.nodes && addr.port == LS_PORT_DEFAULT)
         return low - 1;
-    if (kind == 0x0a01 && low < sim->config.clients && sim->client[low].alive && addr.port == sim->client[low].addr.port)
+    if (kind == 0x0a01 && low < sim->config.clients && sim->client[low].alive &&
+        addr.port == sim->client[low].addr.port)
         return SIM_NODES_MAX + low;
     return SIM_NONE;
 }
@@ -215,6 +216,17 @@ static void mischief(struct sim *sim, const struct sim_packet *packet, uint32_t 
     }
 }
 
+const char *sim_end_name(uint32_t end, char *room)
+{
+    if (end < SIM_NODES_MAX)
+        snprintf(room, 8, "n%u", end + 1);
+    else if (end < SIM_ENDS_MAX)
+        snprintf(room, 8, "c%u", end - SIM_NODES_MAX);
+    else
+        snprintf(room, 8, "?");
+    return room;
+}
+
 static void io_send(struct ls_io *base, struct ls_frame *frame)
 {
     struct sim_io *io = (struct sim_io *)base;
@@ -229,29 +241,29 @@ static void io_send(struct ls_io *base, struct ls_frame *frame)
     packet->to = frame->peer;
     packet->from = io->end < SIM_NODES_MAX ? sim->node[io->end].addr : sim->client[io->end - SIM_NODES_MAX].addr;
     sim_mix(sim, ((uint64_t)io->end << 48) ^ ((uint64_t)packet->length << 32) ^ ls_frame_header(packet->data)->crc);
-    if (sim->trace) {
-        char text[256];
-        sim_decode(text, sizeof(text), packet->data, packet->length);
-        sim_trace(sim, "send %s", text);
-    }
-    sim_check_sent(sim, io->end, packet);
     uint32_t to = sim_end_of(sim, packet->to);
     struct sim_rng *rng = &sim->rng_net;
     bool lost = to == SIM_NONE || (sim->cut[io->end] >> to & 1);
     if (sim->script != NULL && sim->script->lose != NULL && !lost)
         lost = sim->script->lose(sim, packet);
-    if (!sim->healed && !lost) {
+    if (!sim->healed && !lost)
         lost = sim_rng_chance(rng, c->drop_ppm + sim->lossy_ppm);
-        mischief(sim, packet, io->end, to);
-        if (sim_rng_chance(rng, c->duplicate_ppm))
-            launch_copy(sim, packet, io->end, to);
+    if (sim->trace) {
+        char text[256];
+        sim_decode(text, sizeof(text), packet->data, packet->length);
+        sim_trace(sim, "%s > %s  %s%s", SIM_END_NAME(io->end), SIM_END_NAME(to), text, lost ? "  (lost)" : "");
     }
+    sim_check_sent(sim, io->end, packet);
     if (lost) {
-        SIM_TRACE(sim, "lost");
         sim->stats.dropped++;
         packet->state = SIM_PACKET_FLIGHT;
         sim_packet_free(sim, index);
         return;
+    }
+    if (!sim->healed) {
+        mischief(sim, packet, io->end, to);
+        if (sim_rng_chance(rng, c->duplicate_ppm))
+            launch_copy(sim, packet, io->end, to);
     }
     if (!sim->healed && sim_rng_chance(rng, c->corrupt_ppm))
         damage(sim, packet, false);

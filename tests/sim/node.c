@@ -9,7 +9,7 @@
 
 #include "sim.h"
 
-#define POISON     0xdb
+#define POISON 0xdb
 
 static void watch(void *user, const struct ls_entry *entry, const struct ls_result *result)
 {
@@ -77,6 +77,7 @@ void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless)
     const struct sim_config *c = &sim->config;
     struct sim_node *node = &sim->node[index];
     node->incarnation++;
+    sim_clock_draw(&node->clock, &sim->rng_turns, sim->script != NULL);
     node->counts = !lost;
     node->paused = false;
     node->inbox_head = node->inbox_tail = 0;
@@ -120,7 +121,7 @@ void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless)
     if (node->view.epoch < node->promised)
         sim_violate(sim, "E1", "node %u starts at epoch %lu after it promised %lu", node->id, node->view.epoch,
                     node->promised);
-    SIM_TRACE(sim, "node %u starts, incarnation %lu, sealed at %lu%s", node->id, node->incarnation, node->view.epoch,
+    SIM_TRACE(sim, "n%u starts, incarnation %lu, sealed at %lu%s", node->id, node->incarnation, node->view.epoch,
               lost ? ", memory lost" : "");
     sim_node_wake_net(sim, node);
 }
@@ -224,11 +225,12 @@ static void input_damaged(struct sim *sim, struct sim_node *node, const struct l
 {
     struct ls_counters before = node->net_counters;
     struct fingerprint now = fingerprint(sim, node);
-    ls_replica_input(node->replica, frame, sim->now);
+    ls_replica_input(node->replica, frame, sim_clock(&node->clock, sim->now));
     struct fingerprint after = fingerprint(sim, node);
     uint64_t counted = 0;
     for (uint32_t i = LS_COUNT_drop_short; i <= LS_COUNT_drop_body; i++)
-        counted += ls_counter_get(&node->net_counters, (enum ls_counter)i) - ls_counter_get(&before, (enum ls_counter)i);
+        counted +=
+            ls_counter_get(&node->net_counters, (enum ls_counter)i) - ls_counter_get(&before, (enum ls_counter)i);
     if (counted != 1)
         sim_violate(sim, "W2", "node %u counted a damaged frame of %u bytes %lu times", node->id, frame->length,
                     counted);
@@ -246,15 +248,15 @@ static void input(struct sim *sim, struct sim_node *node, uint32_t index)
 {
     struct sim_packet *packet = &sim->packet[index];
     struct ls_frame frame = {.data = packet->data, .length = packet->length, .peer = packet->from, .handle = packet};
-    if (sim->trace) {
+    if (sim->trace && sim->script == NULL) {
         char text[256];
         sim_decode(text, sizeof(text), packet->data, packet->length);
-        sim_trace(sim, "node %u takes %s%s", node->id, text, packet->damaged ? " (damaged)" : "");
+        sim_trace(sim, "n%u takes  %s%s", node->id, text, packet->damaged ? "  (damaged)" : "");
     }
     if (packet->damaged)
         input_damaged(sim, node, &frame);
     else
-        ls_replica_input(node->replica, &frame, sim->now);
+        ls_replica_input(node->replica, &frame, sim_clock(&node->clock, sim->now));
     sim_packet_free(sim, index);
 }
 
@@ -267,13 +269,15 @@ void sim_node_net_turn(struct sim *sim, struct sim_node *node)
         n = 1 + (uint32_t)sim_rng_below(&sim->rng_turns, n);
     for (uint32_t i = 0; i < n; i++)
         input(sim, node, node->inbox[node->inbox_head++ % SIM_INBOX]);
-    uint32_t work = ls_replica_turn(node->replica, sim->now);
+    uint32_t work = ls_replica_turn(node->replica, sim_clock(&node->clock, sim->now));
     sim_check_node(sim, node);
     grace_step(sim, node);
     if (work > 0 || node->inbox_head != node->inbox_tail) {
         sim_node_wake_net(sim, node);
     } else {
-        uint64_t next = ls_replica_next_ns(node->replica, sim->now);
+        uint64_t next = ls_replica_next_ns(node->replica, sim_clock(&node->clock, sim->now));
+        if (next != UINT64_MAX)
+            next = sim_clock_back(&node->clock, next);
         if (next != UINT64_MAX)
             sim_plan(sim, &node->net, SIM_EVENT_NET, (uint16_t)node->index,
                      (next > sim->now ? next : sim->now) + turn_delay(sim, node));
@@ -289,7 +293,7 @@ void sim_node_apply_turn(struct sim *sim, struct sim_node *node)
 {
     node->apply.at = UINT64_MAX;
     uint64_t applied = atomic_load(&node->seam.applied);
-    uint32_t work = ls_executor_turn(node->executor, sim->now);
+    uint32_t work = ls_executor_turn(node->executor, sim_clock(&node->clock, sim->now));
     sim_check_digest(sim, node);
     grace_step(sim, node);
     bool behind = atomic_load(&node->seam.applied) < atomic_load(&node->seam.commit);

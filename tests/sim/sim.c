@@ -39,8 +39,10 @@ void sim_mix(struct sim *sim, uint64_t value)
 void sim_trace(struct sim *sim, const char *format, ...)
 {
     va_list args;
+    if (sim->now < sim->trace_from)
+        return;
     va_start(args, format);
-    fprintf(sim->trace_to, "%12lu ", sim->now);
+    fprintf(sim->trace_to, "%8lu.%03lu ", sim->now / 1000, sim->now % 1000);
     vfprintf(sim->trace_to, format, args);
     fputc('\n', sim->trace_to);
     va_end(args);
@@ -63,11 +65,13 @@ void sim_violate(struct sim *sim, const char *invariant, const char *format, ...
 
 struct sim *sim_create(void)
 {
-    struct sim *sim = mmap(NULL, sizeof(*sim), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct sim *sim =
+        mmap(NULL, sizeof(*sim), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     assert(sim != MAP_FAILED);
     sim->packet = calloc(SIM_PACKETS, sizeof(*sim->packet));
     sim->op_buffer = malloc(SIM_OP_BYTES_MAX + 8192);
-    assert(sim->packet != NULL && sim->op_buffer != NULL);
+    sim->read_buffer = malloc(SIM_OP_BYTES_MAX);
+    assert(sim->packet != NULL && sim->op_buffer != NULL && sim->read_buffer != NULL);
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
         sim->node[i].path = calloc(SIM_SEQS_MAX, sizeof(uint32_t));
         assert(sim->node[i].path != NULL);
@@ -104,6 +108,7 @@ static void draw_size(struct sim_config *c, struct sim_rng *rng, uint32_t nodes)
         c->op_max = 1024 * 1024 + 512;
     }
     c->window = sim_rng_below(rng, 2) ? LS_WINDOW_MAX : 1 + (uint32_t)sim_rng_below(rng, 16);
+    c->client_window = sim_rng_below(rng, 8) == 0 ? LS_WINDOW_MAX : c->window;
     c->clients = 1 + (uint32_t)sim_rng_below(rng, SIM_CLIENTS_MAX);
     c->sessions_max = sim_rng_below(rng, 4) ? 64 : c->clients + 1;
     c->session_idle_ns = sim_rng_below(rng, 3) ? 2000 * SIM_MS : 20 * SIM_MS;
@@ -404,7 +409,7 @@ bool sim_run(struct sim *sim, uint64_t seed, uint32_t nodes)
 
 bool sim_run_script(struct sim *sim, const struct sim_config *config, struct sim_script *script, uint64_t until)
 {
-    sim->script = script;
+    sim->script = sim->script_state = script;
     sim->config = *config;
     if (setjmp(sim->stop) == 0) {
         world_begin(sim, 1);

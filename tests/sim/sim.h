@@ -36,8 +36,8 @@
 #define SIM_SEQS_MAX     32768 /* entries of one log in one schedule */
 #define SIM_RECORDS_MAX  65536 /* different entries in one schedule, dropped ones too */
 #define SIM_EPOCHS_MAX   512
-#define SIM_LIVES_MAX    128   /* clients, with those that took the place of dead ones */
-#define SIM_OPS_MAX      64    /* in flight: mutations of one client, and as many reads */
+#define SIM_LIVES_MAX    128 /* clients, with those that took the place of dead ones */
+#define SIM_OPS_MAX      64  /* in flight: mutations of one client, and as many reads */
 #define SIM_OP_BYTES_MAX (1100 * 1024)
 #define SIM_REPLAYS      64
 #define SIM_FAULTS_MAX   16
@@ -84,6 +84,36 @@ struct sim_actor {
     uint32_t ticket;
 };
 
+/* Each machine has its own monotonic clock: it began at another time and goes a little fast or slow. */
+struct sim_clock {
+    uint64_t base;
+    int64_t drift; /* per million */
+};
+
+static inline void sim_clock_draw(struct sim_clock *clock, struct sim_rng *rng, bool exact)
+{
+    clock->base = 1000 * SIM_MS + (exact ? 0 : sim_rng_below(rng, 1000000 * SIM_MS));
+    clock->drift = exact ? 0 : (int64_t)sim_rng_below(rng, 401) - 200;
+}
+
+static inline uint64_t sim_clock(const struct sim_clock *clock, uint64_t now)
+{
+    return clock->base + now + (uint64_t)((int64_t)now * clock->drift / 1000000);
+}
+
+/* When that clock will show `time`, or a little later; UINT64_MAX: never in this schedule. */
+static inline uint64_t sim_clock_back(const struct sim_clock *clock, uint64_t time)
+{
+    if (time <= clock->base)
+        return 0;
+    time -= clock->base;
+    if (time > 1ull << 42)
+        return UINT64_MAX;
+    return clock->drift == 0
+               ? time
+               : (uint64_t)((int64_t)time - (int64_t)time * clock->drift / 1000000 + (int64_t)time / 20000000 + 1);
+}
+
 /* ---- what one schedule is like (swarm testing: each run draws which faults are on, and how often) ---- */
 
 struct sim_config {
@@ -93,16 +123,16 @@ struct sim_config {
     uint32_t operations; /* submitted before the schedule comes to its end */
     uint64_t log_size;
     uint32_t op_max;
-    uint32_t window;
+    uint32_t window, client_window;
     uint32_t sessions_max;
     uint64_t session_idle_ns;
     uint64_t keys_max, bytes_max;
     uint64_t heartbeat_ns, suspend_ns, tick_ns, reorder_min_ns, reorder_max_ns, question_ns, pull_idle_ns;
     uint64_t inflight_max;
     /* actors */
-    uint64_t turn_ns;       /* mean delay before a turn */
-    uint32_t burst_max;     /* frames a turn takes */
-    uint64_t grace_ns;      /* mean length of a grace period */
+    uint64_t turn_ns;   /* mean delay before a turn */
+    uint32_t burst_max; /* frames a turn takes */
+    uint64_t grace_ns;  /* mean length of a grace period */
     uint32_t alloc_fail_ppm;
     uint32_t inbox;
     /* network */
@@ -195,13 +225,14 @@ struct sim_node {
     struct ls_counters net_counters, apply_counters;
     struct sim_io net_io, apply_io;
     struct sim_actor net, apply;
+    struct sim_clock clock;
     uint32_t inbox[SIM_INBOX];
     uint32_t inbox_head, inbox_tail;
     uint32_t owned; /* packets taken and neither sent nor given back */
 
     /* the checkers' picture of it */
     struct ls_replica_view view;
-    uint32_t *path;     /* record of entry seq, from 1 on */
+    uint32_t *path; /* record of entry seq, from 1 on */
     uint64_t last_seq;
     uint64_t end;
     uint64_t commit;
@@ -276,12 +307,13 @@ struct sim_client {
     struct ls_client_core *core;
     struct sim_io io;
     struct sim_actor actor;
+    struct sim_clock clock;
     struct sim_op op[2 * SIM_OPS_MAX];
     uint32_t in_flight;
     bool lost; /* its session was evicted */
     uint64_t think_until;
     uint64_t die_at; /* with this request number */
-    uint64_t least; /* highest seq this client has seen */
+    uint64_t least;  /* highest seq this client has seen */
 };
 
 struct sim_life {
@@ -353,8 +385,8 @@ struct sim_epoch {
     uint64_t last_seq; /* of the sequencer's log, as far as it was seen */
     uint64_t last_end;
     uint64_t acked[SIM_NODES_MAX]; /* verified positions that incarnations which count have acknowledged */
-    uint64_t commit; /* held by a majority */
-    uint32_t *log;   /* record of entry seq */
+    uint64_t commit;               /* held by a majority */
+    uint32_t *log;                 /* record of entry seq */
 };
 
 struct sim_floor {
@@ -389,8 +421,8 @@ struct sim_ledger {
 struct sim_stats {
     uint64_t schedules, events, entries, operations, reads, unknown, epochs, virtual_ns;
     uint64_t faults[8];
-    uint64_t status[64];      /* of completions */
-    uint64_t busy[64];        /* in BUSY frames */
+    uint64_t status[64]; /* of completions */
+    uint64_t busy[64];   /* in BUSY frames */
     uint64_t counters[LS_COUNTERS];
     uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, halts, stranded;
     uint64_t age_understated, age_error_max;
@@ -409,6 +441,7 @@ struct sim_script {
     /* Called for each packet that is sent, before chance decides; true: lose it. */
     bool (*lose)(struct sim *sim, const struct sim_packet *packet);
     void (*step)(struct sim *sim, uint32_t argument); /* SIM_EVENT_SCRIPT */
+    uint32_t read_node;                               /* 1-based, 0: the sequencer */
     uint32_t counter[16];
 };
 
@@ -442,6 +475,7 @@ struct sim {
 
     uint64_t hash;
     bool trace;
+    uint64_t trace_from;
     FILE *trace_to;
     const struct sim_script *script;
     struct sim_script *script_state;
@@ -477,6 +511,8 @@ void sim_net_deliver(struct sim *sim, uint32_t packet);
 void sim_packet_free(struct sim *sim, uint32_t packet);
 uint32_t sim_end_of(const struct sim *sim, struct ls_addr addr); /* SIM_NONE: nobody */
 void sim_net_cuts_update(struct sim *sim);
+const char *sim_end_name(uint32_t end, char *room);
+#define SIM_END_NAME(end) sim_end_name((end), (char[8]){0})
 
 /* ---- node.c ---- */
 void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless);
@@ -492,6 +528,7 @@ void sim_ctrl_start(struct sim *sim);
 void sim_ctrl_turn(struct sim *sim);
 void sim_ctrl_elect(struct sim *sim, uint32_t asked);
 void sim_ctrl_order_arrives(struct sim *sim, uint32_t index);
+void sim_ctrl_tell(struct sim *sim, uint32_t node, enum ls_order_kind kind, uint64_t epoch); /* scripts */
 uint32_t sim_sequencer(const struct sim *sim); /* index of the newest epoch's, SIM_NONE: none */
 
 /* ---- fault.c ---- */
@@ -532,6 +569,5 @@ void sim_floor_raise(struct sim *sim, uint64_t seq);
 
 /* ---- decode.c ---- */
 void sim_decode(char *text, size_t room, const uint8_t *data, uint32_t length);
-
 
 #endif
