@@ -559,9 +559,10 @@ void ls_client_core_input(struct ls_client_core *c, const struct ls_frame *frame
         return;
     c->epoch = max_u64(c->epoch, header->epoch);
     c->requests_to.quiet = c->reads_to.quiet = 0;
-    if (from == c->requests_to.at)
+    /* A path that is to leave its node leaves it, whatever the node has to say about the other path's traffic. */
+    if (from == c->requests_to.at && c->requests_to.rounds < ROUNDS_MAX)
         c->requests_to.rounds = 0;
-    if (from == c->reads_to.at)
+    if (from == c->reads_to.at && c->reads_to.rounds < ROUNDS_MAX)
         c->reads_to.rounds = 0;
     switch (header->type) {
     case LS_FRAME_REPLY:

@@ -168,6 +168,35 @@ static void the_sequencer_answers_a_question_after_its_probe(void **state)
     assert_int_equal(index->position, atomic_load(&rig->seam.commit));
 }
 
+/* Commit of an opening sequencer lags behind what older epochs have acknowledged: its first entry is the least index. */
+static void a_question_to_an_opening_sequencer_waits_for_the_epoch(void **state)
+{
+    struct rig *rig = *state;
+    struct rig_from asker = {.node = 3, .incarnation = 33, .epoch = 1};
+    rig_seal(rig, 1);
+    assert_int_equal(rig_install(rig, 1), 0);
+    rig_ack(rig, asker, (struct ls_ack_body){.question = 1});
+    rig_turn(rig, 1000);
+    rig_ack(rig, asker,
+            (struct ls_ack_body){.limit = RIG_LOG_SIZE, .question = 1, .flags = LS_ACK_VERIFIED | LS_ACK_READ});
+    rig_turn(rig, 1000);
+    assert_int_equal(rig_role(rig), LS_ROLE_OPENING);
+    rig_ack(rig, asker,
+            (struct ls_ack_body){.position = rig->log.end,
+                                 .limit = RIG_LOG_SIZE,
+                                 .probe = rig->replica->probe,
+                                 .flags = LS_ACK_VERIFIED});
+    rig_turn(rig, 1000);
+    rig_clear(rig);
+    rig_apply(rig);
+    rig_turn(rig, 1000);
+    const struct ls_heartbeat_body *beat = rig_body(rig, ls_heartbeat_body, LS_FRAME_HEARTBEAT);
+    const struct ls_answer_record *index = (const struct ls_answer_record *)(beat + 1);
+    assert_int_equal(beat->answers, 1);
+    assert_int_equal(index->kind, LS_ANSWER_READ);
+    assert_true(index->position >= rig->replica->epoch_end);
+}
+
 static void a_seal_refuses_what_waits(void **state)
 {
     struct rig *rig = *state;
@@ -252,6 +281,7 @@ int main(void)
         TEST(a_follower_asks_for_the_index),
         TEST(a_lost_question_is_asked_again),
         TEST(the_sequencer_answers_a_question_after_its_probe),
+        TEST(a_question_to_an_opening_sequencer_waits_for_the_epoch),
         TEST(a_seal_refuses_what_waits),
         TEST(a_read_that_waits_too_long_is_sent_elsewhere),
         TEST(waiting_reads_are_bounded),

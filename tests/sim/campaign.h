@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the processes of one campaign share: each writes its own desk, all read `stop`. */
+#ifndef SIM_CAMPAIGN_H
+#define SIM_CAMPAIGN_H
+
+#include "sim.h"
+
+#define SIM_JOBS_MAX 16
+
+struct sim_desk {
+    uint64_t seed; /* being run */
+    bool finished;
+    struct sim_violation violation;
+    struct sim_stats stats;
+};
+
+struct sim_board {
+    _Atomic bool stop;
+    struct sim_desk desk[SIM_JOBS_MAX];
+};
+
+struct sim_board *sim_board_create(void);
+
+int sim_mutants_main(const char *name, uint64_t first, uint64_t count, uint32_t jobs, bool trace);
+int sim_scenario_main(const char *name, const char *golden, bool update);
+
+#endif

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A simulated dataplane: the real replica and executor over the real seam, turned as two actors with delays of their
+ * own, and grace periods that end between turns. Everything an actor does is followed by the checkers.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+#define POISON 0xdb
+
+static void watch(void *user, const struct ls_entry *entry, const struct ls_result *result)
+{
+    struct sim_node *node = user;
+    sim_check_executed(node->net_io.sim, node, entry, result);
+}
+
+/* Logs are kept over schedules by size, and begin each with bytes that are nobody's. */
+static struct ls_log *log_take(struct sim *sim, uint32_t index)
+{
+    uint64_t size = sim->config.log_size;
+    uint32_t kind = size <= 65536 ? 0 : size <= 131072 ? 1 : size <= 262144 ? 2 : 3;
+    struct ls_log *log = &sim->log[index][kind];
+    if (log->ring == NULL && ls_log_init(log, size) != 0) {
+        perror("cannot map a log");
+        exit(2);
+    }
+    ls_log_reset(log);
+    memset(log->ring, POISON, log->size);
+    memset(log->index, POISON, (log->index_mask + 1) * sizeof(*log->index));
+    return log;
+}
+
+static void replica_config(const struct sim *sim, const struct sim_node *node, struct ls_replica_config *to)
+{
+    const struct sim_config *c = &sim->config;
+    memset(to, 0, sizeof(*to));
+    to->cluster = SIM_CLUSTER;
+    to->generation = 1;
+    to->node = node->id;
+    to->incarnation = node->incarnation;
+    to->promise = sim->ctrl.promise[node->index];
+    to->members = c->nodes;
+    for (uint32_t i = 0; i < c->nodes; i++) {
+        const struct sim_node *other = &sim->node[i];
+        to->member[i] = (struct ls_member){
+            .node = other->id, .role = other->voter ? LS_MEMBER_VOTER : LS_MEMBER_LEARNER, .addr = other->addr};
+    }
+    to->keys_max = c->keys_max;
+    to->bytes_max = c->bytes_max;
+    to->session_idle_ns = c->session_idle_ns;
+    to->sessions_max = c->sessions_max;
+    to->window = c->window;
+    to->op_max = c->op_max;
+    to->heartbeat_ns = c->heartbeat_ns;
+    to->suspend_ns = c->suspend_ns;
+    to->tick_ns = c->tick_ns;
+    to->reorder_min_ns = c->reorder_min_ns;
+    to->reorder_max_ns = c->reorder_max_ns;
+    to->question_ns = c->question_ns;
+    to->pull_idle_ns = c->pull_idle_ns;
+    to->inflight_max = c->inflight_max;
+}
+
+static void must(bool good, const char *what)
+{
+    if (!good) {
+        perror(what);
+        exit(2);
+    }
+}
+
+void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless)
+{
+    const struct sim_config *c = &sim->config;
+    struct sim_node *node = &sim->node[index];
+    node->incarnation++;
+    sim_clock_draw(&node->clock, &sim->rng_turns, sim->script != NULL);
+    node->counts = !lost;
+    node->paused = false;
+    node->inbox_head = node->inbox_tail = 0;
+    node->owned = 0;
+    node->net.at = node->apply.at = UINT64_MAX;
+    node->grace_at = sim->now;
+    atomic_store(&node->grace.started, 0);
+    atomic_store(&node->grace.completed, 0);
+    memset(&node->page, 0, sizeof(node->page));
+    memset(&node->net_counters, 0, sizeof(node->net_counters));
+    memset(&node->apply_counters, 0, sizeof(node->apply_counters));
+    sim_io_init(&node->net_io, sim, (uint16_t)index, false);
+    sim_io_init(&node->apply_io, sim, (uint16_t)index, true);
+    node->log = log_take(sim, index);
+    memset(&node->seam, 0, sizeof(node->seam));
+    must(ls_seam_init(&node->seam, c->sessions_max) == 0, "seam");
+    struct ls_machine_limits limits = {.keys = c->keys_max, .bytes = c->bytes_max};
+    node->machine = ls_kv.create(&limits, &node->grace);
+    must(node->machine != NULL, "state machine");
+    struct ls_replica_config rc;
+    replica_config(sim, node, &rc);
+    rc.memory_lost = lost && !careless;
+    node->replica = ls_replica_create(&rc, node->log, &node->seam, &node->net_io.port.io, &ls_kv, node->machine,
+                                      &node->page, &node->net_counters);
+    must(node->replica != NULL, "replica");
+    struct ls_executor_config ec = {.cluster = SIM_CLUSTER,
+                                    .generation = 1,
+                                    .node = node->id,
+                                    .incarnation = node->incarnation,
+                                    .sessions_max = c->sessions_max,
+                                    .window = c->window,
+                                    .digest_every = 16};
+    node->executor = ls_executor_create(&ec, node->log, &node->seam, &node->apply_io.port.io, &ls_kv, node->machine,
+                                        &node->page, &node->apply_counters);
+    must(node->executor != NULL, "executor");
+    ls_executor_set_watch(node->executor, watch, node);
+    node->last_seq = node->end = node->commit = node->commit_seq = node->executed_seq = 0;
+    node->applied_seq = node->executions = node->verifications = 0;
+    node->installed_epoch = 0;
+    ls_replica_view(node->replica, &node->view);
+    if (node->view.epoch < node->promised)
+        sim_violate(sim, "E1", "node %u starts at epoch %lu after it promised %lu", node->id, node->view.epoch,
+                    node->promised);
+    SIM_TRACE(sim, "n%u starts, incarnation %lu, sealed at %lu%s", node->id, node->incarnation, node->view.epoch,
+              lost ? ", memory lost" : "");
+    sim_node_wake_net(sim, node);
+}
+
+void sim_node_stop(struct sim *sim, struct sim_node *node)
+{
+    if (node->replica == NULL)
+        return;
+    for (uint32_t i = 0; i < LS_COUNTERS; i++) {
+        sim->stats.counters[i] += ls_counter_get(&node->net_counters, (enum ls_counter)i);
+        sim->stats.counters[i] += ls_counter_get(&node->apply_counters, (enum ls_counter)i);
+    }
+    ls_executor_destroy(node->executor);
+    ls_replica_destroy(node->replica);
+    ls_kv.destroy(node->machine);
+    ls_seam_free(&node->seam);
+    node->replica = NULL;
+    node->executor = NULL;
+    node->machine = NULL;
+    node->net.at = node->apply.at = UINT64_MAX;
+    node->net.ticket++;
+    node->apply.ticket++;
+    for (; node->inbox_head != node->inbox_tail; node->inbox_head++)
+        sim_packet_free(sim, node->inbox[node->inbox_head % SIM_INBOX]);
+    /* What the process had taken is gone with it. */
+    for (uint32_t i = 0; i < SIM_PACKETS && node->owned > 0; i++) {
+        if (sim->packet[i].state == SIM_PACKET_OWNED && sim->packet[i].end == node->index) {
+            sim_packet_free(sim, i);
+            node->owned--;
+        }
+    }
+}
+
+static uint64_t turn_delay(struct sim *sim, const struct sim_node *node)
+{
+    return 50 + sim_rng_spread(&sim->rng_turns, sim->config.turn_ns) +
+           (node->slow_ns > 0 ? sim_rng_below(&sim->rng_turns, node->slow_ns) : 0);
+}
+
+void sim_node_wake_net(struct sim *sim, struct sim_node *node)
+{
+    if (node->replica == NULL || node->paused || node->net.at < sim->now + 50)
+        return;
+    sim_plan(sim, &node->net, SIM_EVENT_NET, (uint16_t)node->index, sim->now + turn_delay(sim, node));
+}
+
+void sim_node_wake_apply(struct sim *sim, struct sim_node *node)
+{
+    if (node->replica == NULL || node->paused || node->apply.at < sim->now + 50)
+        return;
+    sim_plan(sim, &node->apply, SIM_EVENT_APPLY, (uint16_t)node->index, sim->now + turn_delay(sim, node));
+}
+
+void sim_node_pause(struct sim *sim, struct sim_node *node, bool pause)
+{
+    node->paused = pause;
+    if (pause) {
+        node->net.at = node->apply.at = UINT64_MAX;
+        node->net.ticket++;
+        node->apply.ticket++;
+        return;
+    }
+    sim_node_wake_net(sim, node);
+    sim_node_wake_apply(sim, node);
+}
+
+/* A moment between two turns is quiescent for both workers: a grace period may begin or end here. */
+static void grace_step(struct sim *sim, struct sim_node *node)
+{
+    if (sim->now < node->grace_at)
+        return;
+    if (atomic_load(&node->grace.started) == atomic_load(&node->grace.completed))
+        ls_grace_begin(&node->grace);
+    else
+        ls_grace_end(&node->grace);
+    node->grace_at = sim->now + sim_rng_spread(&sim->rng_turns, sim->config.grace_ns);
+}
+
+struct fingerprint {
+    uint64_t epoch, role, sequencer, verified, commit, end, filled, high, chain, packets;
+};
+
+static struct fingerprint fingerprint(const struct sim *sim, const struct sim_node *node)
+{
+    struct ls_replica_view view;
+    ls_replica_view(node->replica, &view);
+    return (struct fingerprint){.epoch = view.epoch,
+                                .role = view.role,
+                                .sequencer = view.sequencer,
+                                .verified = view.verified,
+                                .commit = view.commit,
+                                .end = node->log->end,
+                                .filled = node->log->filled,
+                                .high = node->log->high,
+                                .chain = node->log->chain,
+                                .packets = sim->packets_free};
+}
+
+/* W1, W2: a damaged frame is refused, counted once, and changes nothing else. */
+static void input_damaged(struct sim *sim, struct sim_node *node, const struct ls_frame *frame)
+{
+    struct ls_counters before = node->net_counters;
+    struct fingerprint now = fingerprint(sim, node);
+    ls_replica_input(node->replica, frame, sim_clock(&node->clock, sim->now));
+    struct fingerprint after = fingerprint(sim, node);
+    uint64_t counted = 0;
+    for (uint32_t i = LS_COUNT_drop_short; i <= LS_COUNT_drop_body; i++)
+        counted +=
+            ls_counter_get(&node->net_counters, (enum ls_counter)i) - ls_counter_get(&before, (enum ls_counter)i);
+    if (counted != 1)
+        sim_violate(sim, "W2", "node %u counted a damaged frame of %u bytes %lu times", node->id, frame->length,
+                    counted);
+    for (uint32_t i = LS_COUNT_frames_out; i < LS_COUNTERS; i++) {
+        if (i == LS_COUNT_bytes_in || (i >= LS_COUNT_drop_short && i <= LS_COUNT_drop_body))
+            continue;
+        if (ls_counter_get(&node->net_counters, (enum ls_counter)i) != ls_counter_get(&before, (enum ls_counter)i))
+            sim_violate(sim, "W1", "node %u: a damaged frame moved counter %s", node->id, ls_counter_name(i));
+    }
+    if (memcmp(&now, &after, sizeof(now)) != 0)
+        sim_violate(sim, "W1", "node %u: a damaged frame changed more than a counter", node->id);
+}
+
+static void input(struct sim *sim, struct sim_node *node, uint32_t index)
+{
+    struct sim_packet *packet = &sim->packet[index];
+    struct ls_frame frame = {.data = packet->data, .length = packet->length, .peer = packet->from, .handle = packet};
+    if (sim->trace && sim->script == NULL) {
+        char text[256];
+        sim_decode(text, sizeof(text), packet->data, packet->length);
+        sim_trace(sim, "n%u takes  %s%s", node->id, text, packet->damaged ? "  (damaged)" : "");
+    }
+    if (packet->damaged)
+        input_damaged(sim, node, &frame);
+    else
+        ls_replica_input(node->replica, &frame, sim_clock(&node->clock, sim->now));
+    sim_packet_free(sim, index);
+}
+
+void sim_node_net_turn(struct sim *sim, struct sim_node *node)
+{
+    node->net.at = UINT64_MAX;
+    uint32_t waiting = node->inbox_tail - node->inbox_head;
+    uint32_t n = waiting < sim->config.burst_max ? waiting : sim->config.burst_max;
+    if (n > 1 && sim_rng_below(&sim->rng_turns, 4) == 0)
+        n = 1 + (uint32_t)sim_rng_below(&sim->rng_turns, n);
+    for (uint32_t i = 0; i < n; i++)
+        input(sim, node, node->inbox[node->inbox_head++ % SIM_INBOX]);
+    uint32_t work = ls_replica_turn(node->replica, sim_clock(&node->clock, sim->now));
+    sim_check_node(sim, node);
+    grace_step(sim, node);
+    if (work > 0 || node->inbox_head != node->inbox_tail) {
+        sim_node_wake_net(sim, node);
+    } else {
+        uint64_t next = ls_replica_next_ns(node->replica, sim_clock(&node->clock, sim->now));
+        if (next != UINT64_MAX)
+            next = sim_clock_back(&node->clock, next);
+        if (next != UINT64_MAX)
+            sim_plan(sim, &node->net, SIM_EVENT_NET, (uint16_t)node->index,
+                     (next > sim->now ? next : sim->now) + turn_delay(sim, node));
+    }
+    if (atomic_load(&node->seam.applied) < atomic_load(&node->seam.commit) || !ls_spsc_is_empty(&node->seam.repeats))
+        sim_node_wake_apply(sim, node);
+    if (!ls_spsc_is_empty(&node->seam.events))
+        sim_plan(sim, &sim->ctrl.actor, SIM_EVENT_CTRL, 0,
+                 sim->now + 1 + sim_rng_spread(&sim->rng_ctrl, sim->config.ctrl_ns));
+}
+
+void sim_node_apply_turn(struct sim *sim, struct sim_node *node)
+{
+    node->apply.at = UINT64_MAX;
+    uint64_t applied = atomic_load(&node->seam.applied);
+    uint32_t work = ls_executor_turn(node->executor, sim_clock(&node->clock, sim->now));
+    sim_check_digest(sim, node);
+    grace_step(sim, node);
+    bool behind = atomic_load(&node->seam.applied) < atomic_load(&node->seam.commit);
+    if (work > 0 || behind || !ls_spsc_is_empty(&node->seam.repeats)) {
+        /* Without work it waits for memory, or for room in the queue to net: not in a tight loop. */
+        if (work > 0)
+            sim_node_wake_apply(sim, node);
+        else
+            sim_plan(sim, &node->apply, SIM_EVENT_APPLY, (uint16_t)node->index,
+                     sim->now + 20 * SIM_US + turn_delay(sim, node));
+    }
+    if (atomic_load(&node->seam.applied) != applied || !ls_spsc_is_empty(&node->seam.replies))
+        sim_node_wake_net(sim, node);
+}

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Scripted runs on a network without chance. What is expected of each is the text of what happened, every frame in one
+ * line, kept in scenarios/NAME.txt and compared word for word. A change of the protocol shows there as a difference to
+ * be read, understood and taken over with --update.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "campaign.h"
+
+#define US SIM_US
+
+struct scenario {
+    const char *name;
+    const char *text;
+    void (*step)(struct sim *sim, uint32_t step);
+    bool (*lose)(struct sim *sim, const struct sim_packet *packet);
+    void (*configure)(struct sim_config *config);
+    uint64_t from, until; /* what is traced */
+    uint32_t read_node;
+};
+
+/* ---- what scripts say ---- */
+
+static void at(struct sim *sim, uint64_t time, uint32_t step)
+{
+    sim_queue_push(&sim->queue, (struct sim_event){.time = time, .type = SIM_EVENT_SCRIPT, .argument = step});
+}
+
+static void lead(struct sim *sim, uint32_t nodes, uint32_t sequencer, uint64_t epoch)
+{
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        if (nodes >> i & 1)
+            sim_ctrl_tell(sim, i, LS_ORDER_SEAL, epoch);
+    }
+    sim_ctrl_tell(sim, sequencer, LS_ORDER_INSTALL, epoch);
+}
+
+static void submit(struct sim *sim, uint8_t code, const char *key, uint32_t length, uint64_t deadline)
+{
+    memset(sim->read_buffer, 'v', length);
+    uint32_t size = sim_kv_op(sim->op_buffer, code, key, sim->read_buffer, length, 0, 0);
+    if (!sim_client_put(sim, &sim->client[0], sim->op_buffer, size, deadline))
+        sim_trace(sim, "c0 cannot submit");
+}
+
+static void read_key(struct sim *sim, const char *key, enum ls_consistency consistency)
+{
+    uint32_t size = sim_kv_op(sim->op_buffer, LS_KV_GET, key, NULL, 0, 0, 0);
+    if (!sim_client_get(sim, &sim->client[0], sim->op_buffer, size, consistency))
+        sim_trace(sim, "c0 cannot read");
+}
+
+static void cut(struct sim *sim, uint32_t a, uint32_t b, bool on)
+{
+    for (uint32_t i = 0; i < SIM_ENDS_MAX; i++) {
+        if (a >> i & 1)
+            sim->cut[i] = on ? sim->cut[i] | b : sim->cut[i] & ~b;
+        if (b >> i & 1)
+            sim->cut[i] = on ? sim->cut[i] | a : sim->cut[i] & ~a;
+    }
+    sim_trace(sim, "-- %s %x and %x", on ? "cut between" : "link again", a, b);
+}
+
+static uint8_t type_of(const struct sim_packet *packet)
+{
+    return ls_frame_header(packet->data)->type;
+}
+
+static uint32_t from_of(const struct sim *sim, const struct sim_packet *packet)
+{
+    return sim_end_of(sim, packet->from);
+}
+
+static uint32_t to_of(const struct sim *sim, const struct sim_packet *packet)
+{
+    return sim_end_of(sim, packet->to);
+}
+
+/* True once, for the first packet that the condition holds for. */
+static bool first(struct sim *sim, bool condition)
+{
+    return condition && sim->script_state->counter[0]++ == 0;
+}
+
+/* ---- one put ---- */
+
+static void put_step(struct sim *sim, uint32_t step)
+{
+    switch (step) {
+    case 0:
+        lead(sim, 7, 0, 1);
+        at(sim, 500 * US, 1);
+        break;
+    case 1:
+        submit(sim, LS_KV_PUT, "k", 10, 0);
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- an ORDER is lost and fetched ---- */
+
+static bool order_lose(struct sim *sim, const struct sim_packet *packet)
+{
+    bool put = sim->now > 550 * US && type_of(packet) == LS_FRAME_ORDER && to_of(sim, packet) == 2;
+    return first(sim, put);
+}
+
+/* ---- a follower reads ---- */
+
+static void follower_read_step(struct sim *sim, uint32_t step)
+{
+    put_step(sim, step);
+    if (step == 1)
+        at(sim, 1000 * US, 2);
+    if (step == 2)
+        read_key(sim, "k", LS_READ_LINEARIZABLE);
+}
+
+/* ---- a tail that was never committed goes ---- */
+
+static void divergent_step(struct sim *sim, uint32_t step)
+{
+    switch (step) {
+    case 0:
+        lead(sim, 7, 0, 1);
+        at(sim, 500 * US, 1);
+        at(sim, 1000 * US, 2);
+        at(sim, 1500 * US, 3);
+        at(sim, 2500 * US, 4);
+        break;
+    case 1:
+        submit(sim, LS_KV_PUT, "both", 10, 0);
+        break;
+    case 2:
+        cut(sim, 1, 6, true);
+        submit(sim, LS_KV_PUT, "tail", 10, 0);
+        break;
+    case 3:
+        lead(sim, 6, 1, 2);
+        break;
+    case 4:
+        cut(sim, 1, 6, false);
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- the session's window ---- */
+
+static void window_configure(struct sim_config *config)
+{
+    config->window = 2;
+    config->client_window = 8;
+}
+
+static bool window_lose(struct sim *sim, const struct sim_packet *packet)
+{
+    return sim->now > 550 * US && sim->now < 800 * US && type_of(packet) == LS_FRAME_ACK;
+}
+
+static void window_step(struct sim *sim, uint32_t step)
+{
+    if (step == 0) {
+        lead(sim, 7, 0, 1);
+        at(sim, 300 * US, 1);
+        at(sim, 600 * US, 2);
+    } else if (step == 1) {
+        submit(sim, LS_KV_PUT, "k0", 4, 0);
+    } else {
+        submit(sim, LS_KV_PUT, "k1", 4, 0);
+        submit(sim, LS_KV_PUT, "k2", 4, 0);
+        submit(sim, LS_KV_PUT, "k3", 4, 0);
+    }
+}
+
+/* ---- a large request ---- */
+
+static void large_step(struct sim *sim, uint32_t step)
+{
+    if (step == 0) {
+        lead(sim, 7, 0, 1);
+        at(sim, 500 * US, 1);
+    } else {
+        submit(sim, LS_KV_PUT, "large", 4000, 0);
+    }
+}
+
+static bool large_lose(struct sim *sim, const struct sim_packet *packet)
+{
+    const struct ls_fragment_body *body = (const void *)(packet->data + LS_FRAME_HEADER_SIZE);
+    return first(sim, type_of(packet) == LS_FRAME_FRAGMENT && body->index == 1);
+}
+
+/* ---- a lost reply ---- */
+
+static bool reply_lose(struct sim *sim, const struct sim_packet *packet)
+{
+    return first(sim, sim->now > 550 * US && type_of(packet) == LS_FRAME_REPLY);
+}
+
+/* ---- QUERY closes what never came ---- */
+
+static bool query_lose(struct sim *sim, const struct sim_packet *packet)
+{
+    const uint8_t *from = NULL;
+    if (type_of(packet) != LS_FRAME_REQUEST)
+        return false;
+    const struct ls_request_record *record = ls_request_next(packet->data, &from);
+    return record->kind == LS_REQUEST_OPERATION && record->number == 2;
+}
+
+static void query_step(struct sim *sim, uint32_t step)
+{
+    if (step == 0) {
+        lead(sim, 7, 0, 1);
+        at(sim, 500 * US, 1);
+        at(sim, 1000 * US, 2);
+        at(sim, 1500 * US, 3);
+        at(sim, 2200 * US, 4);
+    } else if (step == 1 || step == 2) {
+        submit(sim, LS_KV_PUT, step == 1 ? "first" : "second", 4, 0);
+    } else if (step == 3) {
+        sim_trace(sim, "-- c0 asks what became of request 2");
+        (void)ls_client_core_query(sim->client[0].core, 2, sim_clock(&sim->client[0].clock, sim->now));
+        sim_plan(sim, &sim->client[0].actor, SIM_EVENT_CLIENT, 0, sim->now + 1);
+    } else {
+        submit(sim, LS_KV_PUT, "third", 4, 0);
+    }
+}
+
+/* ---- a deadline that has passed ---- */
+
+static void deadline_step(struct sim *sim, uint32_t step)
+{
+    if (step == 0) {
+        lead(sim, 7, 0, 1);
+        at(sim, 500 * US, 1);
+        at(sim, 1000 * US, 2);
+    } else if (step == 1) {
+        submit(sim, LS_KV_PUT, "in-time", 4, 500 * US);
+    } else {
+        submit(sim, LS_KV_PUT, "late", 4, 1);
+    }
+}
+
+/* ---- a verification answer is lost ---- */
+
+static bool answer_lose(struct sim *sim, const struct sim_packet *packet)
+{
+    const struct ls_heartbeat_body *body = (const void *)(packet->data + LS_FRAME_HEADER_SIZE);
+    return first(sim, type_of(packet) == LS_FRAME_HEARTBEAT && body->answers > 0 && to_of(sim, packet) == 2 &&
+                          from_of(sim, packet) == 0);
+}
+
+static void answer_step(struct sim *sim, uint32_t step)
+{
+    if (step == 0)
+        lead(sim, 7, 0, 1);
+}
+
+static const struct scenario scenarios[] = {
+    {.name = "put", .text = "one put with three nodes, from the very beginning", .step = put_step, .until = 1500 * US},
+    {.name = "order-lost",
+     .text = "an ORDER to node 3 is lost: it asks for the bytes",
+     .step = put_step,
+     .lose = order_lose,
+     .from = 500 * US,
+     .until = 1500 * US},
+    {.name = "follower-read",
+     .text = "a linearizable read at node 2 by read index",
+     .step = follower_read_step,
+     .from = 900 * US,
+     .until = 1500 * US,
+     .read_node = 2},
+    {.name = "divergent-tail",
+     .text = "a sequencer that was cut off loses what it could not commit",
+     .step = divergent_step,
+     .from = 900 * US,
+     .until = 4000 * US},
+    {.name = "busy-window",
+     .text = "more requests than the session's window: BUSY, and again later",
+     .step = window_step,
+     .lose = window_lose,
+     .configure = window_configure,
+     .from = 590 * US,
+     .until = 3000 * US},
+    {.name = "large-request",
+     .text = "a large request is pulled; its second fragment is lost once",
+     .step = large_step,
+     .lose = large_lose,
+     .from = 500 * US,
+     .until = 6000 * US},
+    {.name = "kept-result",
+     .text = "a reply is lost: the repeat is answered from the kept result",
+     .step = put_step,
+     .lose = reply_lose,
+     .from = 500 * US,
+     .until = 2000 * US},
+    {.name = "query-closes",
+     .text = "a request never arrives; QUERY closes its number, the next goes on",
+     .step = query_step,
+     .lose = query_lose,
+     .from = 900 * US,
+     .until = 3000 * US},
+    {.name = "deadline",
+     .text = "one request in time, one past its deadline",
+     .step = deadline_step,
+     .from = 490 * US,
+     .until = 1500 * US},
+    {.name = "answer-lost",
+     .text = "the answer to node 3's verification question is lost",
+     .step = answer_step,
+     .lose = answer_lose,
+     .until = 1500 * US},
+};
+#define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
+
+/* ---- running and comparing ---- */
+
+static void config_quiet(struct sim_config *c)
+{
+    *c = (struct sim_config){
+        .nodes = 3,
+        .clients = 1,
+        .log_size = LS_LOG_SIZE_MIN,
+        .op_max = 16384,
+        .window = 8,
+        .client_window = 8,
+        .sessions_max = 16,
+        .session_idle_ns = 1000 * SIM_MS,
+        .keys_max = 64,
+        .bytes_max = 65536,
+        .heartbeat_ns = 1000 * US,
+        .suspend_ns = 100 * SIM_MS,
+        .tick_ns = 10 * SIM_MS,
+        .reorder_min_ns = 20 * US,
+        .reorder_max_ns = 200 * US,
+        .question_ns = 500 * US,
+        .pull_idle_ns = 100 * SIM_MS,
+        .inflight_max = 65536,
+        .burst_max = LS_BURST,
+        .grace_ns = 1,
+        .inbox = SIM_INBOX,
+        .latency_ns = 10 * US,
+        .fifo = true,
+        .client_retry_ns = 20 * SIM_MS,
+    };
+}
+
+static char *run(struct sim *sim, const struct scenario *scenario, bool *good)
+{
+    char *text = NULL;
+    size_t size = 0;
+    struct sim_config config;
+    struct sim_script script = {.lose = scenario->lose, .step = scenario->step, .read_node = scenario->read_node};
+    config_quiet(&config);
+    if (scenario->configure != NULL)
+        scenario->configure(&config);
+    sim->trace = true;
+    sim->trace_to = open_memstream(&text, &size);
+    if (sim->trace_to == NULL)
+        return NULL;
+    sim->trace_from = scenario->from;
+    fprintf(sim->trace_to, "%s: %s\n(time in us; from > to, frame, epoch)\n", scenario->name, scenario->text);
+    *good = sim_run_script(sim, &config, &script, scenario->until);
+    fclose(sim->trace_to);
+    sim->trace_to = stdout;
+    return text;
+}
+
+static char *file_read(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return NULL;
+    char *text = calloc(1, 1024 * 1024);
+    size_t n = text != NULL ? fread(text, 1, 1024 * 1024 - 1, file) : 0;
+    (void)n;
+    fclose(file);
+    return text;
+}
+
+/* True if they are equal; else says where they part. */
+static bool compare(const char *name, const char *expected, const char *seen)
+{
+    uint32_t line = 1;
+    while (*expected != '\0' || *seen != '\0') {
+        size_t a = strcspn(expected, "\n"), b = strcspn(seen, "\n");
+        if (a != b || memcmp(expected, seen, a) != 0) {
+            printf("%s, line %u:\n  expected %.*s\n  seen     %.*s\n", name, line, (int)a, expected, (int)b, seen);
+            return false;
+        }
+        expected += a + (expected[a] == '\n');
+        seen += b + (seen[b] == '\n');
+        line++;
+    }
+    return true;
+}
+
+static bool scenario_check(const struct scenario *scenario, const char *golden, bool update, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s/%s.txt", golden, scenario->name);
+    if (update) {
+        FILE *file = fopen(path, "w");
+        bool good = file != NULL && fputs(text, file) >= 0;
+        if (file == NULL || fclose(file) != 0 || !good) {
+            perror(path);
+            return false;
+        }
+        return true;
+    }
+    char *expected = file_read(path);
+    if (expected == NULL) {
+        perror(path);
+        return false;
+    }
+    bool equal = compare(scenario->name, expected, text);
+    free(expected);
+    return equal;
+}
+
+int sim_scenario_main(const char *name, const char *golden, bool update)
+{
+    struct sim *sim = sim_create();
+    uint32_t matched = 0, bad = 0;
+    for (size_t i = 0; i < SCENARIOS; i++) {
+        if (strcmp(name, "all") != 0 && strcmp(name, scenarios[i].name) != 0)
+            continue;
+        matched++;
+        bool good = false;
+        char *text = run(sim, &scenarios[i], &good);
+        if (golden == NULL)
+            fputs(text, stdout);
+        else if (!scenario_check(&scenarios[i], golden, update, text))
+            good = false;
+        if (!good) {
+            printf("scenario %s: not as expected %s\n", scenarios[i].name,
+                   sim->violation.found ? sim->violation.text : "");
+            bad++;
+        }
+        free(text);
+    }
+    if (matched == 0) {
+        fprintf(stderr, "lockstep-sim: no scenario is called \"%s\"; they are:\n", name);
+        for (size_t i = 0; i < SCENARIOS; i++)
+            fprintf(stderr, "  %-16s %s\n", scenarios[i].name, scenarios[i].text);
+        return 2;
+    }
+    if (golden != NULL)
+        printf("%u scenarios, %u not as expected\n", matched, bad);
+    return bad == 0 ? 0 : 1;
+}

@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The simulated world: nodes, clients, network, a stand-in for elections, faults and checkers on one thread in virtual
+ * time. One struct sim lives as long as the process; each schedule begins with sim_run(), which draws everything from
+ * the seed. Private to tests/sim.
+ */
+#ifndef SIM_SIM_H
+#define SIM_SIM_H
+
+#include <setjmp.h>
+#include <stdio.h>
+
+#include <lockstep/control_message.h>
+#include <lockstep/counters.h>
+#include <lockstep/entry.h>
+#include <lockstep/error.h>
+#include <lockstep/grace.h>
+#include <lockstep/kv.h>
+#include <lockstep/state_machine.h>
+
+#include "client_core.h"
+#include "executor.h"
+#include "mutant.h"
+#include "replica.h"
+#include "wire.h"
+
+#include "map.h"
+#include "rng.h"
+
+#define SIM_NODES_MAX    8
+#define SIM_CLIENTS_MAX  12
+#define SIM_ENDS_MAX     (SIM_NODES_MAX + SIM_CLIENTS_MAX) /* ends of links: nodes, then clients */
+#define SIM_PACKETS      8192
+#define SIM_INBOX        512
+#define SIM_EVENTS_MAX   (2 * SIM_PACKETS)
+#define SIM_SEQS_MAX     32768 /* entries of one log in one schedule */
+#define SIM_RECORDS_MAX  65536 /* different entries in one schedule, dropped ones too */
+#define SIM_EPOCHS_MAX   512
+#define SIM_LIVES_MAX    128 /* clients, with those that took the place of dead ones */
+#define SIM_OPS_MAX      64  /* in flight: mutations of one client, and as many reads */
+#define SIM_OP_BYTES_MAX (1100 * 1024)
+#define SIM_REPLAYS      64
+#define SIM_FAULTS_MAX   16
+#define SIM_NONE         UINT32_MAX
+#define SIM_CLUSTER      0x51b15eed0badcafeull
+
+#define SIM_US 1000ull
+#define SIM_MS 1000000ull
+
+/* ---- events ---- */
+
+enum sim_event_type {
+    SIM_EVENT_DELIVER = 1, /* argument: packet */
+    SIM_EVENT_NET,         /* target: node */
+    SIM_EVENT_APPLY,       /* target: node */
+    SIM_EVENT_CLIENT,      /* target: client */
+    SIM_EVENT_CTRL,
+    SIM_EVENT_FAULT,
+    SIM_EVENT_ORDER, /* argument: an order on its way from ctrl to a node */
+    SIM_EVENT_SCRIPT,
+};
+
+struct sim_event {
+    uint64_t time;
+    uint32_t sequence; /* breaks ties: first come, first served */
+    uint32_t argument;
+    uint32_t ticket; /* NET, APPLY, CLIENT: stale if it is not the actor's present one */
+    uint16_t type;
+    uint16_t target;
+};
+
+struct sim_queue {
+    struct sim_event heap[SIM_EVENTS_MAX];
+    uint32_t count;
+    uint32_t sequence;
+};
+
+void sim_queue_push(struct sim_queue *queue, struct sim_event event);
+bool sim_queue_pop(struct sim_queue *queue, struct sim_event *event);
+
+/* An actor has at most one turn planned. */
+struct sim_actor {
+    uint64_t at; /* UINT64_MAX: none */
+    uint32_t ticket;
+};
+
+/* Each machine has its own monotonic clock: it began at another time and goes a little fast or slow. */
+struct sim_clock {
+    uint64_t base;
+    int64_t drift; /* per million */
+};
+
+static inline void sim_clock_draw(struct sim_clock *clock, struct sim_rng *rng, bool exact)
+{
+    clock->base = 1000 * SIM_MS + (exact ? 0 : sim_rng_below(rng, 1000000 * SIM_MS));
+    clock->drift = exact ? 0 : (int64_t)sim_rng_below(rng, 401) - 200;
+}
+
+static inline uint64_t sim_clock(const struct sim_clock *clock, uint64_t now)
+{
+    return clock->base + now + (uint64_t)((int64_t)now * clock->drift / 1000000);
+}
+
+/* When that clock will show `time`, or a little later; UINT64_MAX: never in this schedule. */
+static inline uint64_t sim_clock_back(const struct sim_clock *clock, uint64_t time)
+{
+    if (time <= clock->base)
+        return 0;
+    time -= clock->base;
+    if (time > 1ull << 42)
+        return UINT64_MAX;
+    return clock->drift == 0
+               ? time
+               : (uint64_t)((int64_t)time - (int64_t)time * clock->drift / 1000000 + (int64_t)time / 20000000 + 1);
+}
+
+/* ---- what one schedule is like (swarm testing: each run draws which faults are on, and how often) ---- */
+
+struct sim_config {
+    uint32_t nodes;    /* voters and learners */
+    uint32_t learners; /* the last ones of them */
+    uint32_t clients;
+    uint32_t operations; /* submitted before the schedule comes to its end */
+    uint64_t log_size;
+    uint32_t op_max;
+    uint32_t window, client_window;
+    uint32_t sessions_max;
+    uint64_t session_idle_ns;
+    uint64_t keys_max, bytes_max;
+    uint64_t heartbeat_ns, suspend_ns, tick_ns, reorder_min_ns, reorder_max_ns, question_ns, pull_idle_ns;
+    uint64_t inflight_max;
+    /* actors */
+    uint64_t turn_ns;   /* mean delay before a turn */
+    uint32_t burst_max; /* frames a turn takes */
+    uint64_t grace_ns;  /* mean length of a grace period */
+    uint32_t alloc_fail_ppm;
+    uint32_t inbox;
+    /* network */
+    uint64_t latency_ns, jitter_ns;
+    bool fifo;
+    uint32_t drop_ppm, duplicate_ppm, reorder_ppm, corrupt_ppm, truncate_ppm, replay_ppm, astray_ppm, garbage_ppm;
+    uint64_t reorder_ns;
+    /* faults that last */
+    uint64_t fault_every_ns; /* 0: none */
+    uint64_t fault_ns;       /* mean length */
+    uint32_t fault_weight[8];
+    uint64_t elect_every_ns; /* elections without need; 0: none */
+    uint64_t ctrl_ns;        /* mean delay of ctrl's messages */
+    uint64_t detect_ns;      /* without a sequencer for so long: elect */
+    uint32_t losses_max;     /* restarts without memory */
+    bool careless;           /* restarted nodes are not told that they lost their memory; one sequencer only */
+    uint64_t heal_ns;        /* faults stop here at the latest */
+    /* clients */
+    uint32_t depth;     /* requests in flight a client */
+    uint64_t think_ns;  /* mean pause */
+    uint32_t keys;      /* that the workload knows */
+    uint32_t value_max; /* usual */
+    uint32_t large_ppm, large_max;
+    uint32_t deadline_ppm, query_ppm, read_ppm, batch_ppm, ttl_ppm, die_ppm, bad_ppm;
+    uint64_t client_retry_ns, give_up_ns;
+    uint32_t read_weight[3]; /* by enum ls_consistency */
+    bool reads_spread;       /* each client reads at a node of its own */
+};
+
+enum sim_fault_kind {
+    SIM_FAULT_PARTITION = 0,
+    SIM_FAULT_ONE_WAY,
+    SIM_FAULT_ISOLATE,
+    SIM_FAULT_BRIDGE, /* one node sees both halves */
+    SIM_FAULT_PAUSE,
+    SIM_FAULT_SLOW,
+    SIM_FAULT_LOSSY,
+    SIM_FAULT_RESTART,
+};
+
+struct sim_fault {
+    uint64_t until; /* 0: free */
+    enum sim_fault_kind kind;
+    uint32_t cut[SIM_ENDS_MAX];
+    uint32_t node;
+};
+
+/* ---- packets ---- */
+
+enum sim_packet_state { SIM_PACKET_FREE, SIM_PACKET_OWNED, SIM_PACKET_FLIGHT, SIM_PACKET_INBOX };
+
+struct sim_packet {
+    uint8_t data[LS_FRAME_MAX + 64];
+    uint32_t length;
+    struct ls_addr from, to;
+    uint16_t end; /* owner where OWNED; destination in flight */
+    uint8_t state;
+    bool damaged;
+    bool replayed;
+};
+
+struct sim_io {
+    struct ls_port port; /* its io is what the core calls */
+    struct sim *sim;
+    uint16_t end;
+    bool apply;
+};
+
+/* ---- nodes ---- */
+
+struct sim_node {
+    uint32_t index;
+    uint16_t id;
+    struct ls_addr addr;
+    bool voter;
+    bool counts; /* never lost its memory */
+    uint64_t incarnation;
+    uint32_t losses;
+    bool paused;
+    uint64_t slow_ns; /* added to the delay of its turns */
+
+    struct ls_log *log;
+    struct ls_seam seam;
+    struct ls_replica *replica;
+    struct ls_executor *executor;
+    struct ls_machine *machine;
+    struct ls_grace grace;
+    uint64_t grace_at;
+    struct ls_replica_page page;
+    struct ls_counters net_counters, apply_counters;
+    struct sim_io net_io, apply_io;
+    struct sim_actor net, apply;
+    struct sim_clock clock;
+    uint32_t inbox[SIM_INBOX];
+    uint32_t inbox_head, inbox_tail;
+    uint32_t owned; /* packets taken and neither sent nor given back */
+
+    /* the checkers' picture of it */
+    struct ls_replica_view view;
+    uint32_t *path; /* record of entry seq, from 1 on */
+    uint64_t last_seq;
+    uint64_t end;
+    uint64_t commit;
+    uint64_t commit_seq;
+    uint64_t applied_seq;
+    uint64_t executed_seq; /* last one that the executor's watch named */
+    uint64_t executions;
+    uint64_t promised;
+    uint64_t installed_epoch; /* is (or was) its sequencer */
+    uint64_t verifications;   /* counter as of the last turn */
+};
+
+/* ---- ctrl ---- */
+
+struct sim_order {
+    bool used;
+    uint16_t node;
+    uint64_t incarnation;
+    struct ls_order order;
+};
+
+struct sim_answer {
+    uint64_t last_epoch, last, last_seq;
+};
+
+struct sim_ctrl {
+    struct sim_actor actor;
+    uint64_t epoch_max; /* highest ever asked for */
+    uint64_t promise[SIM_NODES_MAX];
+    struct sim_order order[128];
+    uint64_t id;
+    /* the election that goes on */
+    bool electing;
+    uint64_t epoch;
+    uint64_t since;
+    uint64_t decide_at; /* 0: no majority yet */
+    uint32_t answered;  /* mask of nodes */
+    struct sim_answer answer[SIM_NODES_MAX];
+    uint64_t leaderless_since;
+    uint64_t elect_at; /* the next one without need */
+    bool decided;
+    uint32_t sequencer; /* elected last */
+    uint32_t installs, refused, elections;
+};
+
+/* ---- clients and their history ---- */
+
+struct sim_client;
+
+struct sim_op {
+    struct sim_client *owner;
+    bool used;
+    bool read;
+    bool queried;
+    uint8_t consistency;
+    uint16_t client;
+    uint16_t life;
+    uint64_t number;
+    uint64_t invoked_ns;
+    uint64_t floor; /* every operation that had returned when this began has a seq <= floor */
+    uint64_t least;
+    uint32_t length;
+    uint8_t code;
+    uint8_t bytes[LS_READ_OP_MAX]; /* reads only */
+};
+
+struct sim_client {
+    uint32_t index;
+    uint16_t life; /* index into lives */
+    bool alive;
+    struct ls_addr addr;
+    struct ls_client_core *core;
+    struct sim_io io;
+    struct sim_actor actor;
+    struct sim_clock clock;
+    struct sim_op op[2 * SIM_OPS_MAX];
+    uint32_t in_flight;
+    bool lost; /* its session was evicted */
+    uint64_t think_until;
+    uint64_t die_at; /* with this request number */
+    uint64_t least;  /* highest seq this client has seen */
+};
+
+struct sim_life {
+    uint16_t client;
+    bool alive;
+    struct ls_addr addr;
+    uint8_t nonce[LS_NONCE_SIZE];
+    uint64_t submitted;
+};
+
+struct sim_submission {
+    uint64_t hash;
+    uint32_t length;
+    uint64_t deadline;
+    bool deadline_known;
+    bool queried;
+};
+
+/* ---- the naive model ---- */
+
+struct sim_expected {
+    uint16_t status;
+    uint16_t length;
+    bool executed;
+    uint64_t executions; /* up to here */
+    uint64_t epoch;      /* in which it was committed */
+    uint64_t time;
+    uint64_t hash;
+    uint64_t digest; /* said by the first replica that was there; 0: none yet */
+};
+
+struct sim_model;
+struct sim_model *sim_model_create(void);
+void sim_model_reset(struct sim_model *model, uint32_t window);
+/* Executes a canonical entry; the next one in order. */
+void sim_model_apply(struct sim_model *model, const struct ls_entry *entry, struct sim_expected *expected);
+/* What must be told about a request that is done: its seq, status and result. False: it is not done. */
+struct sim_outcome {
+    uint64_t seq, hash;
+    uint16_t status, length;
+};
+bool sim_model_outcome(const struct sim_model *model, uint64_t session, uint64_t number, struct sim_outcome *outcome);
+/* The session was never opened or was evicted; its results below *floor are no longer kept. */
+bool sim_model_session_gone(const struct sim_model *model, uint64_t session, uint64_t *floor);
+/* Is this a right answer to a read of the state as of `seq`? NULL, or what is wrong with it. */
+const char *sim_model_check_read(struct sim_model *model, const uint8_t *operation, uint32_t length, uint64_t seq,
+                                 uint16_t status, const uint8_t *bytes, uint32_t n);
+/* Newest version of a key, 0: there is none; for a load that wants to hit. */
+uint64_t sim_model_version(const struct sim_model *model, const uint8_t *key, uint32_t length);
+bool sim_model_is_full(const struct sim_model *model);
+
+/* ---- the checkers' ledger ---- */
+
+struct sim_record { /* one entry, as first seen in any log */
+    uint64_t epoch, position, end, seq, time;
+    uint64_t hash; /* of all its bytes */
+    uint64_t session, number;
+    uint32_t parent;
+    uint32_t chain;
+    uint16_t kind;
+    uint16_t life;
+};
+
+struct sim_epoch {
+    bool opened;
+    uint16_t node;
+    uint64_t incarnation;
+    uint64_t first_seq, first_position, first_end;
+    uint64_t last_seq; /* of the sequencer's log, as far as it was seen */
+    uint64_t last_end;
+    uint64_t acked[SIM_NODES_MAX]; /* verified positions that incarnations which count have acknowledged */
+    uint64_t commit;               /* held by a majority */
+    uint32_t *log;                 /* record of entry seq */
+};
+
+struct sim_floor {
+    uint64_t time, seq;
+};
+
+struct sim_ledger {
+    struct sim_record *record;
+    uint32_t records;
+    struct sim_map by_position; /* (epoch, position) -> record */
+    struct sim_map by_seq;      /* (epoch, seq) -> record */
+    struct sim_map submissions; /* (life, number) -> submission */
+    struct sim_submission *submission;
+    uint32_t submission_count;
+    struct sim_epoch epoch[SIM_EPOCHS_MAX];
+    uint32_t *epoch_logs;
+    uint64_t epoch_high;
+    uint32_t *canon; /* the one committed list: record of entry seq */
+    uint64_t canon_seq;
+    uint64_t canon_end;
+    struct sim_expected *expected;
+    uint64_t floor; /* highest seq that any client has been told */
+    struct sim_floor *floors;
+    uint32_t floor_count;
+    struct sim_model *model;
+    struct sim_life life[SIM_LIVES_MAX];
+    uint32_t lives;
+};
+
+/* ---- what a campaign has provoked ---- */
+
+struct sim_stats {
+    uint64_t schedules, events, entries, operations, reads, unknown, epochs, virtual_ns;
+    uint64_t faults[8];
+    uint64_t status[64]; /* of completions */
+    uint64_t busy[64];   /* in BUSY frames */
+    uint64_t counters[LS_COUNTERS];
+    uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, halts, stranded;
+    uint64_t age_understated, age_error_max;
+};
+
+struct sim_violation {
+    bool found;
+    uint64_t seed, time;
+    char name[16];
+    char text[400];
+};
+
+/* ---- scripted runs (scenarios) ---- */
+
+struct sim_script {
+    /* Called for each packet that is sent, before chance decides; true: lose it. */
+    bool (*lose)(struct sim *sim, const struct sim_packet *packet);
+    void (*step)(struct sim *sim, uint32_t argument); /* SIM_EVENT_SCRIPT */
+    uint32_t read_node;                               /* 1-based, 0: the sequencer */
+    uint32_t counter[16];
+};
+
+struct sim {
+    uint64_t seed;
+    uint64_t now;
+    struct sim_config config;
+    struct sim_queue queue;
+    struct sim_rng rng_net, rng_turns, rng_ctrl, rng_faults, rng_clients, rng_load;
+    struct sim_packet *packet;
+    uint32_t packet_free[SIM_PACKETS];
+    uint32_t packets_free;
+    struct sim_node node[SIM_NODES_MAX];
+    struct sim_client client[SIM_CLIENTS_MAX];
+    struct sim_ctrl ctrl;
+    struct sim_ledger ledger;
+    struct sim_fault fault[SIM_FAULTS_MAX];
+    uint32_t cut[SIM_ENDS_MAX]; /* cut[a] bit b: nothing goes from a to b */
+    uint64_t link_at[SIM_ENDS_MAX][SIM_ENDS_MAX];
+    uint32_t lossy_ppm;
+    uint64_t fault_at;
+    uint32_t replay[SIM_REPLAYS];
+    uint32_t replays;
+    uint32_t operations_left;
+    bool healed;
+    bool careless; /* this schedule's ctrl forgets to say that a node lost its memory */
+    bool stopping;
+    struct ls_log log[SIM_NODES_MAX][4]; /* by size */
+    uint8_t *op_buffer;
+    uint8_t *read_buffer;
+
+    uint64_t hash;
+    bool trace;
+    uint64_t trace_from;
+    FILE *trace_to;
+    const struct sim_script *script;
+    struct sim_script *script_state;
+    struct sim_stats stats;
+    struct sim_violation violation;
+    jmp_buf stop;
+};
+
+/* ---- sim.c ---- */
+struct sim *sim_create(void);
+/* Runs one schedule; true: no violation. nodes: 0, or how many instead of drawn. */
+bool sim_run(struct sim *sim, uint64_t seed, uint32_t nodes);
+/* Runs one with this configuration and script until `until`, without healing or demands at the end. */
+bool sim_run_script(struct sim *sim, const struct sim_config *config, struct sim_script *script, uint64_t until);
+void sim_violate(struct sim *sim, const char *invariant, const char *format, ...)
+    __attribute__((format(printf, 3, 4), noreturn));
+void sim_trace(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#define SIM_TRACE(sim, ...)                                                                                            \
+    do {                                                                                                               \
+        if ((sim)->trace)                                                                                              \
+            sim_trace((sim), __VA_ARGS__);                                                                             \
+    } while (0)
+bool sim_is_stranded(const struct sim *sim, const struct sim_node *node);
+void sim_mix(struct sim *sim, uint64_t value);
+uint64_t sim_bytes_hash(const void *bytes, size_t n);
+void sim_plan(struct sim *sim, struct sim_actor *actor, uint16_t type, uint16_t target, uint64_t at);
+void sim_config_draw(struct sim_config *config, uint64_t seed, uint32_t nodes);
+
+/* ---- net.c ---- */
+void sim_net_reset(struct sim *sim);
+void sim_io_init(struct sim_io *io, struct sim *sim, uint16_t end, bool apply);
+void sim_net_deliver(struct sim *sim, uint32_t packet);
+void sim_packet_free(struct sim *sim, uint32_t packet);
+uint32_t sim_end_of(const struct sim *sim, struct ls_addr addr); /* SIM_NONE: nobody */
+void sim_net_cuts_update(struct sim *sim);
+const char *sim_end_name(uint32_t end, char *room);
+#define SIM_END_NAME(end) sim_end_name((end), (char[8]){0})
+
+/* ---- node.c ---- */
+void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless);
+void sim_node_stop(struct sim *sim, struct sim_node *node);
+void sim_node_wake_net(struct sim *sim, struct sim_node *node);
+void sim_node_wake_apply(struct sim *sim, struct sim_node *node);
+void sim_node_net_turn(struct sim *sim, struct sim_node *node);
+void sim_node_apply_turn(struct sim *sim, struct sim_node *node);
+void sim_node_pause(struct sim *sim, struct sim_node *node, bool pause);
+
+/* ---- ctrl.c ---- */
+void sim_ctrl_start(struct sim *sim);
+void sim_ctrl_turn(struct sim *sim);
+void sim_ctrl_elect(struct sim *sim, uint32_t asked);
+void sim_ctrl_order_arrives(struct sim *sim, uint32_t index);
+void sim_ctrl_tell(struct sim *sim, uint32_t node, enum ls_order_kind kind, uint64_t epoch); /* scripts */
+uint32_t sim_sequencer(const struct sim *sim); /* index of the newest epoch's, SIM_NONE: none */
+
+/* ---- fault.c ---- */
+void sim_fault_start(struct sim *sim);
+void sim_fault_turn(struct sim *sim);
+void sim_heal(struct sim *sim);
+
+/* ---- client.c ---- */
+void sim_client_start(struct sim *sim, uint32_t index);
+void sim_client_stop(struct sim *sim, struct sim_client *client);
+void sim_client_turn(struct sim *sim, struct sim_client *client);
+void sim_client_input(struct sim *sim, struct sim_client *client, struct sim_packet *packet);
+bool sim_client_put(struct sim *sim, struct sim_client *client, const void *operation, uint32_t length,
+                    uint64_t deadline);
+bool sim_client_get(struct sim *sim, struct sim_client *client, const void *operation, uint32_t length,
+                    enum ls_consistency consistency);
+bool sim_clients_busy(const struct sim *sim);
+/* load.c: writes one operation to `to`; returns its length. */
+uint32_t sim_load_mutation(struct sim *sim, uint8_t *to, uint32_t room);
+uint32_t sim_load_read(struct sim *sim, uint8_t *to, uint32_t room);
+uint32_t sim_kv_op(uint8_t *to, uint8_t code, const char *key, const void *value, uint32_t length, uint64_t argument,
+                   uint64_t ttl);
+
+/* ---- check.c, check_wire.c ---- */
+void sim_ledger_init(struct sim_ledger *ledger);
+void sim_ledger_reset(struct sim *sim);
+void sim_check_node(struct sim *sim, struct sim_node *node); /* after each turn */
+void sim_check_log(struct sim *sim, struct sim_node *node);
+void sim_check_acked(struct sim *sim, struct sim_node *node, uint64_t epoch, uint64_t position);
+void sim_check_executed(struct sim *sim, struct sim_node *node, const struct ls_entry *entry,
+                        const struct ls_result *result);
+void sim_check_digest(struct sim *sim, struct sim_node *node);
+void sim_check_sealed(struct sim *sim, struct sim_node *node, const struct ls_event *event);
+void sim_check_sent(struct sim *sim, uint32_t end, const struct sim_packet *packet);
+void sim_check_returned(struct sim *sim, const struct sim_op *op, const struct ls_client_result *result);
+void sim_check_end(struct sim *sim);
+void sim_floor_raise(struct sim *sim, uint64_t seq);
+
+/* ---- decode.c ---- */
+void sim_decode(char *text, size_t room, const uint8_t *data, uint32_t length);
+
+#endif
