@@ -485,6 +485,7 @@ struct sim {
 };
 
 /* ---- sim.c ---- */
+extern struct sim *sim_world; /* for debuggers and leak checkers */
 struct sim *sim_create(void);
 /* Runs one schedule; true: no violation. nodes: 0, or how many instead of drawn. */
 bool sim_run(struct sim *sim, uint64_t seed, uint32_t nodes);
