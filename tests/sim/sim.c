@@ -352,6 +352,18 @@ static bool converged(struct sim *sim)
     return true;
 }
 
+/* Without checkpoints a node that every ring has passed is as lost as one without memory. With too many of them nothing
+ * can be demanded. */
+static bool majority_is_left(const struct sim *sim)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        const struct sim_node *node = &sim->node[i];
+        left += node->voter && node->counts && node->view.role != LS_ROLE_HALTED && !sim_is_stranded(sim, node);
+    }
+    return left > (sim->config.nodes - sim->config.learners) / 2;
+}
+
 static void pending_describe(struct sim *sim, char *text, size_t room)
 {
     int n = 0;
@@ -375,7 +387,7 @@ static void schedule_run(struct sim *sim)
     uint64_t more = sim->operations_left < 100 ? sim->operations_left : 100;
     sim->operations_left = (uint32_t)(more > 20 ? more : 20);
     uint64_t deadline = sim->now + PROGRESS_PATIENCE;
-    while (sim->now < deadline &&
+    while (sim->now < deadline && majority_is_left(sim) &&
            ((sim->operations_left > 0 && !sim->stopping) || sim_clients_busy(sim) || !converged(sim))) {
         if (!step(sim))
             break;
@@ -383,6 +395,10 @@ static void schedule_run(struct sim *sim)
             sim->stopping = true;
     }
     sim->stopping = true;
+    if (!majority_is_left(sim)) {
+        sim->stats.majority_lost++;
+        return;
+    }
     char text[300] = "";
     pending_describe(sim, text, sizeof(text));
     for (uint32_t i = 0; i < sim->config.clients; i++) {
