@@ -173,8 +173,9 @@ static void report_stats(const struct sim_stats *s, uint64_t elapsed_ns, uint32_
     printf("%lu entries, %lu operations, %lu reads, %lu unknown, %lu epochs, %lu s of virtual time\n", s->entries,
            s->operations, s->reads, s->unknown, s->epochs, s->virtual_ns / 1000000000);
     printf("network: %lu lost, %lu damaged, %lu old ones again, %lu inbox full; entries dropped at verification: %lu; "
-           "halts: %lu; left behind by every ring: %lu\n",
-           s->dropped, s->damaged, s->replayed, s->inbox_full, s->truncated_entries, s->halts, s->stranded);
+           "halts: %lu; left behind by every ring: %lu, a majority of them: %lu\n",
+           s->dropped, s->damaged, s->replayed, s->inbox_full, s->truncated_entries, s->halts, s->stranded,
+           s->majority_lost);
     printf("stale reads older than they said: %lu, by at most %lu us\n", s->age_understated, s->age_error_max / 1000);
     printf("faults:");
     for (uint32_t i = 0; i < 8; i++)

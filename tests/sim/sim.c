@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "sim.h"
 
@@ -63,11 +62,13 @@ void sim_violate(struct sim *sim, const char *invariant, const char *format, ...
     longjmp(sim->stop, 1);
 }
 
+/* One for the process, and never given back. */
+struct sim *sim_world;
+
 struct sim *sim_create(void)
 {
-    struct sim *sim =
-        mmap(NULL, sizeof(*sim), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    assert(sim != MAP_FAILED);
+    struct sim *sim = sim_world = calloc(1, sizeof(*sim));
+    assert(sim != NULL);
     sim->packet = calloc(SIM_PACKETS, sizeof(*sim->packet));
     sim->op_buffer = malloc(SIM_OP_BYTES_MAX + 8192);
     sim->read_buffer = malloc(SIM_OP_BYTES_MAX);
@@ -351,6 +352,18 @@ static bool converged(struct sim *sim)
     return true;
 }
 
+/* Without checkpoints a node that every ring has passed is as lost as one without memory. With too many of them nothing
+ * can be demanded. */
+static bool majority_is_left(const struct sim *sim)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        const struct sim_node *node = &sim->node[i];
+        left += node->voter && node->counts && node->view.role != LS_ROLE_HALTED && !sim_is_stranded(sim, node);
+    }
+    return left > (sim->config.nodes - sim->config.learners) / 2;
+}
+
 static void pending_describe(struct sim *sim, char *text, size_t room)
 {
     int n = 0;
@@ -374,7 +387,7 @@ static void schedule_run(struct sim *sim)
     uint64_t more = sim->operations_left < 100 ? sim->operations_left : 100;
     sim->operations_left = (uint32_t)(more > 20 ? more : 20);
     uint64_t deadline = sim->now + PROGRESS_PATIENCE;
-    while (sim->now < deadline &&
+    while (sim->now < deadline && majority_is_left(sim) &&
            ((sim->operations_left > 0 && !sim->stopping) || sim_clients_busy(sim) || !converged(sim))) {
         if (!step(sim))
             break;
@@ -382,6 +395,10 @@ static void schedule_run(struct sim *sim)
             sim->stopping = true;
     }
     sim->stopping = true;
+    if (!majority_is_left(sim)) {
+        sim->stats.majority_lost++;
+        return;
+    }
     char text[300] = "";
     pending_describe(sim, text, sizeof(text));
     for (uint32_t i = 0; i < sim->config.clients; i++) {

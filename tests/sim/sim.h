@@ -424,7 +424,7 @@ struct sim_stats {
     uint64_t status[64]; /* of completions */
     uint64_t busy[64];   /* in BUSY frames */
     uint64_t counters[LS_COUNTERS];
-    uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, halts, stranded;
+    uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, halts, stranded, majority_lost;
     uint64_t age_understated, age_error_max;
 };
 
@@ -485,6 +485,7 @@ struct sim {
 };
 
 /* ---- sim.c ---- */
+extern struct sim *sim_world; /* for debuggers and leak checkers */
 struct sim *sim_create(void);
 /* Runs one schedule; true: no violation. nodes: 0, or how many instead of drawn. */
 bool sim_run(struct sim *sim, uint64_t seed, uint32_t nodes);
