@@ -276,7 +276,7 @@ static int ls_walk_slot(struct ls_machine *m, uint32_t slot, uint32_t *filled, u
     if (ls_hold_state(cp, word) == 0 && ls_hold_change(m, slot, &word, LS_HOLD_READING, 0)) {
         /* Acquire: pairs with the release store of current in ls_kv_write(). If this is a version that came after N,
          * then the load of the word behind it sees what the writer did to the word before. */
-        v = atomic_load_explicit(&m->current[slot], memory_order_acquire);
+        v = atomic_load_explicit(&m->records[slot].current, memory_order_acquire);
         word = ls_hold_load(m, slot);
     }
     if (ls_hold_state(cp, word) == LS_HOLD_DONE)

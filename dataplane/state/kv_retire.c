@@ -27,7 +27,7 @@ bool ls_kv_retire_has_room(const struct ls_machine *m, uint64_t items)
 static void ls_retired_key(struct ls_machine *m, uint32_t slot, uint32_t tombstone)
 {
     m->retired_keys--;
-    if (atomic_load_explicit(&m->current[slot], memory_order_relaxed) != tombstone)
+    if (atomic_load_explicit(&m->records[slot].current, memory_order_relaxed) != tombstone)
         return;
     ls_kv_table_remove(m, ls_kv_key_hash(ls_kv_record_key(m, slot), m->records[slot].length), slot);
     ls_kv_order_remove(m, slot);
@@ -38,8 +38,8 @@ static void ls_retired_record(struct ls_machine *m, uint32_t slot)
 {
     if (ls_kv_checkpoint_defers(m, slot))
         return;
-    ls_kv_version_free(m, atomic_load_explicit(&m->current[slot], memory_order_relaxed));
-    atomic_store_explicit(&m->current[slot], 0, memory_order_relaxed);
+    ls_kv_version_free(m, atomic_load_explicit(&m->records[slot].current, memory_order_relaxed));
+    atomic_store_explicit(&m->records[slot].current, 0, memory_order_relaxed);
     ls_kv_record_free(m, slot);
 }
 

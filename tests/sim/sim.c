@@ -357,11 +357,14 @@ static bool converged(struct sim *sim)
 static bool majority_is_left(const struct sim *sim)
 {
     uint32_t left = 0;
+    bool begun = false; /* an empty log is opened by all voters together */
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         const struct sim_node *node = &sim->node[i];
+        begun |= node->view.commit > 0;
         left += node->voter && node->counts && node->view.role != LS_ROLE_HALTED && !sim_is_stranded(sim, node);
     }
-    return left > (sim->config.nodes - sim->config.learners) / 2;
+    uint32_t voters = sim->config.nodes - sim->config.learners;
+    return begun ? left > voters / 2 : left == voters;
 }
 
 static void pending_describe(struct sim *sim, char *text, size_t room)
