@@ -192,7 +192,7 @@ static void parting_answer(struct ls_replica *r, struct ls_peer *peer, const str
     uint64_t parting = ls_log_parting(r->log, (const struct ls_epoch_row *)(ack + 1), ack->rows, ack->position);
     peer->parting_number = ack->question;
     peer->parting_too_old = parting == UINT64_MAX || parting < ls_log_oldest(r->log);
-    peer->parting = peer->parting_too_old ? 0 : parting;
+    peer->parting = peer->parting_too_old ? ls_log_oldest(r->log) : parting;
     peer->verified = false;
     peer->acked = 0;
     peer->heartbeat_due = true;
@@ -224,10 +224,12 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
         return;
     }
     if (!peer->verified) {
-        if (peer->parting_too_old) {
+        if (peer->parting_too_old && ack->position < ls_log_oldest(r->log)) {
             ls_count(r->counters, drop_ack_position);
-            return; /* it fell behind the ring, and has been told so */
+            peer->heartbeat_due = true;
+            return; /* it fell behind the ring, and is told so */
         }
+        peer->parting_too_old = false; /* its acknowledgements were late, not its log */
         peer->verified = true;
         peer->moved_ns = now_ns;
         peer->next = ack->position;
@@ -354,7 +356,8 @@ static bool order_send(struct ls_replica *r, uint64_t position, uint32_t length,
     return all;
 }
 
-/* Members that miss what the ring no longer holds are told so: a checkpoint helps them, this log cannot. */
+/* Members that miss what the ring no longer holds are told so: a checkpoint helps them, this log cannot. They are told
+ * from where on it holds bytes, for it may be only their acknowledgements that are missing here. */
 static void laggards_tell(struct ls_replica *r)
 {
     uint64_t oldest = ls_log_oldest(r->log);
@@ -364,6 +367,7 @@ static void laggards_tell(struct ls_replica *r)
             continue;
         peer->verified = false;
         peer->parting_too_old = true;
+        peer->parting = oldest;
         peer->heartbeat_due = true;
     }
 }

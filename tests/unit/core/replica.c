@@ -287,11 +287,34 @@ static void a_replica_too_far_behind_says_so(void **state)
     struct rig *rig = *state;
     rig_follow(rig, 1);
     rig_heartbeat(rig, LEADER, (struct ls_heartbeat_body){0},
-                  &(struct ls_answer_record){
-                      .incarnation = 11, .number = rig->replica->question, .node = 1, .kind = LS_ANSWER_TOO_OLD});
+                  &(struct ls_answer_record){.incarnation = 11,
+                                             .number = rig->replica->question,
+                                             .position = rig->log.filled + 1,
+                                             .node = 1,
+                                             .kind = LS_ANSWER_TOO_OLD});
     struct ls_replica_view view;
     ls_replica_view(rig->replica, &view);
     assert_int_equal(view.halt, LS_HALT_TOO_FAR_BEHIND);
+}
+
+/* Only its acknowledgements were lost: it holds what the sequencer thinks it misses, and says so. */
+static void a_replica_that_holds_enough_is_not_too_far_behind(void **state)
+{
+    struct rig *rig = *state;
+    rig_follow(rig, 1);
+    rig_turn(rig, 1000);
+    rig_clear(rig);
+    rig_heartbeat(rig, LEADER, (struct ls_heartbeat_body){0},
+                  &(struct ls_answer_record){.incarnation = 11,
+                                             .number = rig->replica->question,
+                                             .position = rig->log.filled,
+                                             .node = 1,
+                                             .kind = LS_ANSWER_TOO_OLD});
+    rig_turn(rig, 1000);
+    struct ls_replica_view view;
+    ls_replica_view(rig->replica, &view);
+    assert_int_equal(view.halt, LS_HALT_NONE);
+    assert_true(rig_body(rig, ls_ack_body, LS_FRAME_ACK)->flags & LS_ACK_VERIFIED);
 }
 
 static void frames_are_judged_by_their_epoch_first(void **state)
@@ -461,6 +484,7 @@ int main(void)
         TEST(a_tail_is_dropped_at_verification_but_never_below_commit),
         TEST(damaged_log_bytes_halt_the_replica),
         TEST(a_replica_too_far_behind_says_so),
+        TEST(a_replica_that_holds_enough_is_not_too_far_behind),
         TEST(frames_are_judged_by_their_epoch_first),
         TEST(a_second_sequencer_in_one_epoch_is_not_followed),
         TEST(strangers_are_dropped),
