@@ -167,7 +167,7 @@ static void large_values_go_and_come_whole(void **state)
 struct writer {
     struct ls_client *client;
     _Atomic bool stop;
-    uint32_t writes;
+    _Atomic uint32_t writes;
 };
 
 static void *rewrite(void *user)
@@ -176,7 +176,7 @@ static void *rewrite(void *user)
     static uint8_t value[60000];
     struct ls_kv_outcome outcome;
     while (!atomic_load(&writer->stop)) {
-        memset(value, (int)(++writer->writes & 0xff), sizeof(value));
+        memset(value, (int)((atomic_fetch_add(&writer->writes, 1) + 1) & 0xff), sizeof(value));
         if (ls_kv_put(writer->client, TEXT("shared"), (struct ls_kv_bytes){value, sizeof(value)}, 0, &outcome) != 0)
             break;
         struct timespec pause = {.tv_nsec = 1000000};
@@ -194,7 +194,8 @@ static void large_values_are_never_torn(void **state)
     pthread_t thread;
     uint32_t whole = 0;
     assert_int_equal(pthread_create(&thread, NULL, rewrite, &writer), 0);
-    for (int i = 0; i < 200; i++) {
+    /* On a busy machine the writer may not have run at all after 200 reads: go on until both have met. */
+    for (int i = 0; i < 200 || atomic_load(&writer.writes) < 3 || whole == 0; i++) {
         struct ls_kv_got got;
         assert_int_equal(ls_kv_get(reader, TEXT("shared"), &linearizable, &got), 0);
         if (got.status != LS_STATUS_OK) {
@@ -210,8 +211,6 @@ static void large_values_are_never_torn(void **state)
     }
     atomic_store(&writer.stop, true);
     pthread_join(thread, NULL);
-    assert_true(writer.writes > 1);
-    assert_true(whole > 0);
     ls_client_close(reader);
     ls_client_close(writer.client);
     node_stop(node);
