@@ -133,11 +133,13 @@ uint32_t ls_kv_write(struct ls_machine *m, uint32_t slot, const uint8_t *key, ui
     /* Before the store: the walker relies on it. */
     if (replaced != 0 && !ls_kv_checkpoint_keeps(m, slot, replaced))
         ls_kv_retire(m, LS_KV_RETIRED_VERSION, replaced, 0);
+    ls_kv_pause();
     /* Release: pairs with the acquire loads of current by readers and walker: the version and its blocks are whole. */
     atomic_store_explicit(&m->records[slot].current, v, memory_order_release);
     atomic_store_explicit(&m->records[slot].lines, ls_kv_version_lines(new->length), memory_order_relaxed);
     if (first) {
         ls_kv_order_insert(m, slot);
+        ls_kv_pause();
         ls_kv_table_insert(m, hash, slot);
     }
     if (new->length == LS_KV_TOMBSTONE)

@@ -199,8 +199,12 @@ struct ls_kv_plan {
 
 /* ---- Checkpoint: see kv_checkpoint.c. ---- */
 #define LS_KV_CHUNK_TARGET (64 * 1024)
-#define LS_KV_CHUNK_SLOTS  4096 /* walked in one checkpoint_next() at most */
-#define LS_KV_CHUNK_ROOM   (LS_KV_CHUNK_TARGET + LS_KV_VALUE_MAX + 4096)
+#if LS_POISON
+#define LS_KV_CHUNK_SLOTS 64 /* many small steps: more can happen between them */
+#else
+#define LS_KV_CHUNK_SLOTS 4096 /* walked in one checkpoint_next() at most */
+#endif
+#define LS_KV_CHUNK_ROOM (LS_KV_CHUNK_TARGET + LS_KV_VALUE_MAX + 4096)
 
 struct ls_kv_checkpoint {
     /* writer; constant for the walker while the checkpoint is open */
@@ -225,8 +229,10 @@ struct ls_kv_checkpoint {
     uint32_t parked_blocks;
     uint32_t reserve_versions;
     uint32_t reserve_blocks;
+    uint32_t release_slot; /* where the walker was when the parked slots were last looked through */
+    uint32_t release_left; /* parked slots still to be looked at in this round */
     /* walker */
-    _Alignas(LS_KV_CACHE_LINE) uint32_t slot;
+    _Alignas(LS_KV_CACHE_LINE) _Atomic uint32_t slot; /* to be walked next; release; writer: acquire */
     bool begun;
     bool done;
     uint64_t chain; /* checksum of the chunk before */
@@ -308,12 +314,26 @@ static inline uint64_t ls_kv_blocks_bound(uint64_t bytes, uint64_t count)
 }
 
 #if LS_POISON
+#include <sched.h>
+
 /* Test builds: freed memory is no longer what a late reader expects. */
 static inline void ls_kv_poison(void *memory, size_t n)
 {
     memset(memory, 0xdd, n);
 }
+
+/* Test builds: now and then the others run on at the worst moment. */
+static inline void ls_kv_pause(void)
+{
+    static _Thread_local uint32_t passed;
+    if (++passed % 32 == 0)
+        sched_yield();
+}
 #else
+static inline void ls_kv_pause(void)
+{
+}
+
 static inline void ls_kv_poison(void *memory, size_t n)
 {
     (void)memory;

@@ -66,7 +66,8 @@ static void ls_sizes_compute(const struct ls_machine_limits *limits, struct size
     sizes->reserve_blocks = live_blocks / 2 + 4096;
     /* 256: indexes that mean nothing, and one entry's own needs before it retires anything. */
     sizes->records = keys + sizes->retired + sizes->reserve_versions + 256;
-    sizes->versions = keys + sizes->retired + sizes->reserve_versions + 512;
+    /* Twice the reserve: a key deleted while its old version is held keeps its tombstone, too. */
+    sizes->versions = keys + sizes->retired + 2 * sizes->reserve_versions + 512;
     sizes->blocks = live_blocks + live_blocks / 8 + ls_kv_blocks_bound(LS_KV_BATCH_BYTES_MAX, LS_KV_BATCH_MAX) +
                     sizes->reserve_blocks + (long_keys < keys ? long_keys : keys) + sizes->retired +
                     sizes->reserve_versions + 256;

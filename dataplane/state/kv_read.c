@@ -44,6 +44,7 @@ static uint32_t ls_read_find(const struct ls_machine *m, const uint8_t *key, uin
     uint32_t slot = ls_kv_table_find(m, ls_kv_key_hash(key, length), key, length);
     uint32_t v = slot != 0 ? ls_kv_version_at(m, slot, view) : 0;
 
+    ls_kv_pause();
     if (v != 0)
         ls_version_verify(m, slot, v);
     return v;
@@ -198,6 +199,7 @@ static uint16_t ls_read_multi(const struct ls_machine *m, const struct ls_kv_op 
     while (done < op->count) {
         uint32_t slot = ls_kv_table_find(m, keys[done].hash, keys[done].key, keys[done].length);
         uint32_t v = slot != 0 ? ls_kv_version_at(m, slot, view) : 0;
+        ls_kv_pause();
         if (v != 0)
             ls_version_verify(m, slot, v);
         if (!ls_page_emit(m, v, NULL, 0, true, result))
@@ -231,6 +233,7 @@ static bool ls_scan_window(const struct ls_machine *m, const uint32_t *slots, ui
 
         if (scan->end_length != 0 && ls_kv_key_compare(key, length, scan->end, scan->end_length) >= 0)
             return false;
+        ls_kv_pause();
         v = ls_kv_version_at(m, slot, view);
         if (v != 0)
             ls_version_verify(m, slot, v);

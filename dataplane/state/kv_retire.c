@@ -59,12 +59,11 @@ static void ls_retired_free(struct ls_machine *m, uint64_t kind, uint32_t a, uin
         ls_kv_poison(&m->pages[a], sizeof(m->pages[a]));
         ls_kv_pool_give(&m->page_pool, a);
         break;
-    case LS_KV_RETIRED_LEAF:
+    default:
+        assert(kind == LS_KV_RETIRED_LEAF);
         ls_kv_poison(&m->leaves[a], sizeof(m->leaves[a]));
         ls_kv_pool_give(&m->leaf_pool, a);
         break;
-    default:
-        assert(!"unknown kind on the retire list");
     }
 }
 
