@@ -77,6 +77,9 @@ static void restart(struct sim *sim, uint32_t index)
     bool careless = sim->careless;
     if (losses(sim) >= sim->config.losses_max || node->replica == NULL)
         return;
+    /* An empty log needs all voters: whoever is lost before ends the schedule. Not too many of those. */
+    if (sim->ledger.canon_seq == 0 && sim_rng_below(&sim->rng_faults, 4) != 0)
+        return;
     if (node->voter && node->counts && voters_counting(sim) - 1 < voters / 2 + 1)
         return;
     if (careless) {
