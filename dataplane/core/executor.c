@@ -364,11 +364,13 @@ static bool limits_take(struct ls_executor *executor, const struct ls_entry *ent
     if (entry->length != sizeof(limits))
         return true; /* the same bytes on every replica: nothing to take anywhere */
     memcpy(&limits, entry + 1, sizeof(limits));
-    if (!ls_sessions_set_limits(executor->sessions, &limits))
-        return false;
-    atomic_store_explicit(&executor->seam->window, ls_sessions_window(executor->sessions), memory_order_relaxed);
     const struct ls_machine_limits machine_limits = {.keys = limits.keys, .bytes = limits.bytes};
-    executor->type->set_limits(executor->machine, &machine_limits);
+    /* Both or neither: where one has no room the entry is offered again. */
+    if (limits.sessions > ls_sessions_capacity(executor->sessions) ||
+        !executor->type->set_limits(executor->machine, &machine_limits))
+        return false;
+    (void)ls_sessions_set_limits(executor->sessions, &limits);
+    atomic_store_explicit(&executor->seam->window, ls_sessions_window(executor->sessions), memory_order_relaxed);
     return true;
 }
 
@@ -457,7 +459,7 @@ static uint32_t burst_run(struct ls_executor *executor, uint64_t now_ns)
     uint32_t executed = executor->type->apply(executor->machine, executor->command + executor->done, left,
                                               executor->result + executor->done);
     assert(executed <= left);
-    if (executed < left)
+    if (executed == 0)
         ls_count(executor->counters, applied_stalls);
     for (uint32_t i = 0; i < executed; i++)
         entry_conclude(executor, executor->done + i);

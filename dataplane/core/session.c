@@ -141,6 +141,11 @@ bool ls_sessions_set_limits(struct ls_sessions *table, const struct ls_entry_lim
     return true;
 }
 
+uint32_t ls_sessions_capacity(const struct ls_sessions *table)
+{
+    return table->capacity;
+}
+
 uint32_t ls_sessions_window(const struct ls_sessions *table)
 {
     return table->window;

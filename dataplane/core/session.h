@@ -69,6 +69,8 @@ struct ls_sessions;
 /* Room for `capacity` sessions (1..LS_SESSIONS_MAX), taken as address space: memory is used as sessions are. Slots are
  * published to `seats`, of that length. Until ls_sessions_set_limits() none can be opened. NULL: no memory. */
 struct ls_sessions *ls_sessions_create(uint32_t capacity, struct ls_session_public *seats);
+/* Most sessions that this table has room for. */
+uint32_t ls_sessions_capacity(const struct ls_sessions *table);
 /* Requests in flight that the log allows; 1 before its first LIMITS entry. */
 uint32_t ls_sessions_window(const struct ls_sessions *table);
 void ls_sessions_destroy(struct ls_sessions *table);

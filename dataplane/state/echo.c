@@ -75,10 +75,11 @@ static uint32_t ls_echo_apply(struct ls_machine *m, const struct ls_command *com
     return n;
 }
 
-static void ls_echo_set_limits(struct ls_machine *m, const struct ls_machine_limits *limits)
+static bool ls_echo_set_limits(struct ls_machine *m, const struct ls_machine_limits *limits)
 {
     (void)m;
     (void)limits;
+    return true;
 }
 
 static void ls_echo_read(struct ls_machine *m, const uint8_t *operation, uint32_t length, struct ls_read_result *result)

@@ -5,9 +5,12 @@
  */
 #include "kv_machine.h"
 
-static void ls_kv_set_limits(struct ls_machine *m, const struct ls_machine_limits *limits)
+static bool ls_kv_set_limits(struct ls_machine *m, const struct ls_machine_limits *limits)
 {
+    if (limits->keys > m->physical.keys || limits->bytes > m->physical.bytes)
+        return false;
     m->limits = *limits;
+    return true;
 }
 
 static bool ls_kv_time_pending(struct ls_machine *m)

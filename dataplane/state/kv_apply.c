@@ -8,9 +8,9 @@
  */
 #include "kv_machine.h"
 
-/* Places on the retire list that one written version can take: the version it replaces and, if it is a tombstone, the
- * key, or, if it is a new key's, the page of the index. */
-#define LS_KV_RETIRED_PER_WRITE (2 + LS_KV_RETIRED_PER_KEY)
+/* Values written in one call of apply(): small entries can ask for much (appends to large values, in batches), and net
+ * waits on the same core. One entry alone may write LS_KV_BATCH_BYTES_MAX. */
+#define LS_KV_APPLY_BYTES_MAX (1024 * 1024)
 
 struct ls_kv_ahead {
     uint64_t hash; /* 0: none (no operation, a batch, malformed) */
@@ -336,6 +336,7 @@ static void ls_plan_make(struct ls_machine *m, struct ls_kv_plan *plan)
         if (plan->status == LS_STATUS_OK)
             plan->status = ls_mutation_count(m, &plan->mutation[i], &totals);
     }
+    plan->written = totals.written;
 }
 
 /* ---- Doing ---- */
@@ -391,6 +392,7 @@ static bool ls_entry_execute(struct ls_machine *m, const struct ls_command *comm
 
     assert(command->seq > m->seq);
     plan->count = 0;
+    plan->written = 0;
     if (command->operation != NULL) {
         plan->known_hash = ahead->hash != 0;
         plan->mutation[0].hash = ahead->hash;
@@ -426,6 +428,7 @@ uint32_t ls_kv_apply(struct ls_machine *m, const struct ls_command *commands, ui
 {
     struct ls_kv_ahead ahead[LS_BURST];
     uint32_t done = 0;
+    uint64_t written = 0;
     bool plenty;
 
     assert(n <= LS_BURST);
@@ -439,6 +442,9 @@ uint32_t ls_kv_apply(struct ls_machine *m, const struct ls_command *commands, ui
     while (done < n && ls_entry_execute(m, &commands[done], &ahead[done], plenty, &results[done])) {
         plenty = plenty && m->plan.count <= 1; /* a batch takes more than its share */
         done++;
+        written += m->plan.written;
+        if (written >= LS_KV_APPLY_BYTES_MAX)
+            break;
     }
     if (done > 0) {
         ls_kv_publish(m);

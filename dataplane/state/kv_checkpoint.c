@@ -91,7 +91,10 @@ bool ls_kv_checkpoint_keeps(struct ls_machine *m, uint32_t slot, uint32_t old)
         if (state == LS_HOLD_DONE)
             return false;
         assert(state == 0 || state == LS_HOLD_READING); /* only one version as of N can be replaced */
-        /* A version that the walker is reading right now is held in any case: it is the only one. */
+        /* A version that the walker is reading right now is held in any case: it is the only one. Where that is over
+         * the reserve the checkpoint ends, so that it happens once. */
+        if (state == LS_HOLD_READING)
+            (void)ls_reserve_has_room(cp, blocks);
         if (state == 0 &&
             (slot >= cp->slots_end || m->versions[old].length == LS_KV_TOMBSTONE || !ls_reserve_has_room(cp, blocks))) {
             if (ls_hold_change(m, slot, &word, LS_HOLD_DONE, 0))
@@ -184,8 +187,8 @@ void ls_kv_checkpoint_release(struct ls_machine *m, uint32_t budget)
     }
     for (; cp->release_left > 0 && budget > 0; cp->release_left--, budget--) {
         uint32_t slot = cp->parked[cp->parked_head & cp->parked_mask];
-        if (!ls_kv_retire_has_room(m, 2 * LS_KV_RETIRED_PER_KEY))
-            return;
+        if (!ls_kv_retire_has_room(m, 2 * LS_KV_RETIRED_PER_KEY + LS_KV_RETIRED_PER_ENTRY))
+            return; /* the rest is apply's */
         cp->parked_head++;
         if (slot >= walked || !ls_parked_release(m, slot))
             ls_parked_push(cp, slot);

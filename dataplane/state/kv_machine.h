@@ -159,11 +159,18 @@ struct ls_kv_retired {
  * page. Kept free from the moment the key gets its tombstone. */
 #define LS_KV_RETIRED_PER_KEY 5
 
+/* Places on it that one written version can take: the version it replaces and, if it is a tombstone, the key, or, if it
+ * is a new key's, the page of the index. */
+#define LS_KV_RETIRED_PER_WRITE (2 + LS_KV_RETIRED_PER_KEY)
+
 /* ---- One entry's work. ---- */
 /* Keys that expire in one entry: this many, and two more for each mutation, so that expiry always keeps up with what
  * mutations add. Part of the state machine's definition: changing it makes replicas differ. */
 #define LS_KV_EXPIRE_BASE 8
 #define LS_KV_EXPIRE_IDLE 32 /* in an entry without an operation */
+
+/* Places that the largest entry can take: what gives memory back leaves so many free. */
+#define LS_KV_RETIRED_PER_ENTRY ((LS_KV_BATCH_MAX + LS_KV_EXPIRE_BASE + 2 * LS_KV_BATCH_MAX) * LS_KV_RETIRED_PER_WRITE)
 
 /* What the values written by one batch may have together. Part of the definition too. */
 #define LS_KV_BATCH_BYTES_MAX LS_OP_MAX
@@ -191,7 +198,8 @@ struct ls_kv_mutation {
 struct ls_kv_plan {
     struct ls_kv_mutation mutation[LS_KV_BATCH_MAX];
     uint32_t count;
-    uint32_t failed; /* which mutation the status is about */
+    uint32_t failed;  /* which mutation the status is about */
+    uint64_t written; /* bytes of values */
     uint16_t status;
     bool batch;
     bool known_hash; /* mutation[0].hash is already that of its key, and its slot a good guess */

@@ -19,7 +19,8 @@ static int ls_restore_header(struct ls_machine *m, struct ls_checkpoint_source *
     if (header->size != sizeof(*header) ||
         header->checksum != ls_hash64(LS_KV_IMAGE_MAGIC, header, offsetof(struct ls_kv_image_header, checksum)))
         return -EBADMSG;
-    if (header->keys > m->physical.keys || header->bytes > m->physical.bytes)
+    if (header->keys > m->physical.keys || header->bytes > m->physical.bytes || header->limit_keys > m->physical.keys ||
+        header->limit_bytes > m->physical.bytes)
         return -ENOSPC;
     return 0;
 }

@@ -67,13 +67,15 @@ struct ls_state_machine {
     void (*destroy)(struct ls_machine *machine);
 
     /* Executes n <= LS_BURST commands in order; their effects become visible to readers together, at the end of the
-     * call. Returns how many it executed: less than n only where physical memory has not come back yet; the caller
-     * offers the rest again later. */
+     * call. Returns how many it executed: less than n where that is enough work
+     * for one call (at least one then), 0 where physical memory has not come back yet; the caller offers the rest again
+     * later. */
     uint32_t (*apply)(struct ls_machine *machine, const struct ls_command *commands, uint32_t n,
                       struct ls_result *results);
 
-    /* The limits change at this point of the log. Apply worker. */
-    void (*set_limits)(struct ls_machine *machine, const struct ls_machine_limits *limits);
+    /* The limits change at this point of the log. False, and nothing changed, where they are beyond the memory that
+     * create() took: the caller stops before this entry, for going on would make replicas differ. Apply worker. */
+    bool (*set_limits)(struct ls_machine *machine, const struct ls_machine_limits *limits);
 
     /* Answers one operation from the state as of some seq >= everything published before the call began. */
     void (*read)(struct ls_machine *machine, const uint8_t *operation, uint32_t length, struct ls_read_result *result);

@@ -280,13 +280,14 @@ static void batch_does_all_or_nothing(void **state)
 
 static void batch_has_a_bound_of_bytes(void **state)
 {
-    struct rig *rig = *state;
+    struct rig own, *rig = &own;
     uint8_t *bytes = calloc(1, LS_KV_VALUE_MAX);
     char key[3] = "k0";
     struct op op;
 
     assert_non_null(bytes);
-    ls_kv.set_limits(rig->machine, &(struct ls_machine_limits){.keys = 100, .bytes = 1ull << 30});
+    (void)state;
+    rig_open(rig, 100, 64 << 20);
     for (int i = 0; i < 6; i++) {
         key[1] = (char)('0' + i);
         op_mutation(&op, LS_KV_PUT, key, 2, bytes, LS_KV_VALUE_MAX - 1, 0, 0);
@@ -306,6 +307,7 @@ static void batch_has_a_bound_of_bytes(void **state)
         assert_int_equal(rig->result.index, puts == 2 ? 0 : 8);
     }
     free(bytes);
+    rig_close(rig);
 }
 
 static void largest_batch(void **state)

@@ -13,7 +13,8 @@ static void an_overfull_table_finds_every_key(void **state)
     uint64_t displaced = 0, unplaced = 0;
 
     (void)state;
-    rig_open(&rig, 1, 1 << 20); /* 16 buckets */
+    rig_open(&rig, 1, 1 << 20);        /* 16 buckets */
+    rig.machine->physical.keys = KEYS; /* the pools' headroom has room for them */
     ls_kv.set_limits(rig.machine, &(struct ls_machine_limits){.keys = KEYS, .bytes = 1 << 20});
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < KEYS; i++) {

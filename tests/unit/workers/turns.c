@@ -32,10 +32,11 @@ static uint32_t machine_apply(struct ls_machine *m, const struct ls_command *com
     }
     return n;
 }
-static void machine_limits(struct ls_machine *m, const struct ls_machine_limits *limits)
+static bool machine_limits(struct ls_machine *m, const struct ls_machine_limits *limits)
 {
     (void)m;
     (void)limits;
+    return true;
 }
 static void machine_read(struct ls_machine *m, const uint8_t *operation, uint32_t length, struct ls_read_result *result)
 {
