@@ -108,14 +108,27 @@ void ls_startup_installed(struct ls_startup *startup, uint64_t epoch, uint32_t r
 {
     if (epoch != FIRST_EPOCH || !startup->install_asked)
         return;
+    if (startup->install_answered && startup->install_refused == 0)
+        return; /* asked twice because the first answer came late */
     startup->install_answered = true;
     startup->install_refused = refused;
 }
 
-void ls_startup_epoch_seen(struct ls_startup *startup, uint64_t epoch)
+bool ls_startup_epoch_seen(struct ls_startup *startup, uint64_t epoch)
 {
-    if (startup->phase == LS_STARTUP_RUNNING && epoch > startup->wanted)
-        startup->wanted = epoch;
+    if (startup->phase != LS_STARTUP_RUNNING || epoch <= startup->wanted)
+        return true;
+    /* A forged epoch near the end of the numbers would be kept for ever, and leave none to go on with. */
+    if (epoch - startup->durable.promise > LS_STARTUP_EPOCHS_AHEAD)
+        return false;
+    startup->wanted = epoch;
+    return true;
+}
+
+void ls_startup_unanswered(struct ls_startup *startup)
+{
+    startup->seal_asked = startup->sealed;
+    startup->install_asked = startup->install_answered;
 }
 
 void ls_startup_died(struct ls_startup *startup)

@@ -11,6 +11,8 @@
 
 #include "durable.h"
 
+#define LS_STARTUP_EPOCHS_AHEAD (1ull << 20) /* one election a second for twelve days */
+
 enum ls_startup_phase {
     LS_STARTUP_BEGIN,    /* the incarnation is to be raised */
     LS_STARTUP_SPAWN,    /* the dataplane is to be started */
@@ -61,7 +63,10 @@ void ls_startup_persist_failed(struct ls_startup *startup);
 void ls_startup_ready(struct ls_startup *startup, uint64_t incarnation, uint64_t promise);
 void ls_startup_sealed(struct ls_startup *startup, uint64_t incarnation, uint64_t epoch);
 void ls_startup_installed(struct ls_startup *startup, uint64_t epoch, uint32_t refused);
-void ls_startup_epoch_seen(struct ls_startup *startup, uint64_t epoch);
+/* False: so far beyond what was promised that no cluster can have got there: nothing is promised. */
+bool ls_startup_epoch_seen(struct ls_startup *startup, uint64_t epoch);
+/* A seal or an install was not taken, or not answered in time: next() hands out again what is not answered. */
+void ls_startup_unanswered(struct ls_startup *startup);
 void ls_startup_died(struct ls_startup *startup);
 
 /* Static texts; the refusal's says what to do. */

@@ -47,6 +47,9 @@ struct ls_node {
     bool stopping;
     bool failed; /* the dataplane could not be started: the loop has ended, mend what was said and start again */
     bool refusal_said;
+    bool link_said;
+    bool epoch_refused_said;
+    bool order_again;                  /* a seal or an install was not answered */
     char problem[LS_RECORD_ERROR_MAX]; /* the last thing that went wrong, for status */
     /* busy share of each worker over the last whole sample */
     uint64_t busy_ns[LS_WORKERS], total_ns[LS_WORKERS];

@@ -50,6 +50,15 @@ static void page_make(const char *path, uint64_t incarnation)
     close(fd);
 }
 
+/* How it misbehaves: the test says so by the environment. */
+static bool is_mode(const char *mode)
+{
+    const char *set = getenv("LOCKSTEP_TEST_MODE");
+
+    return set != NULL && strcmp(set, mode) == 0;
+}
+static int lost[2];
+
 /* One message; each kind is answered as a dataplane would. The trace of what was asked goes to a file. */
 static void play_one(int fd, FILE *trace, uint64_t incarnation, const uint8_t *message)
 {
@@ -59,6 +68,18 @@ static void play_one(int fd, FILE *trace, uint64_t incarnation, const uint8_t *m
     memcpy(&header, message, sizeof(header));
     if (header.size >= sizeof(epoch))
         memcpy(&epoch, message + sizeof(header), sizeof(epoch));
+    if (is_mode("lossy") && (header.type == LS_CONTROL_SEAL || header.type == LS_CONTROL_INSTALL) &&
+        lost[header.type == LS_CONTROL_SEAL]++ == 0)
+        return;
+    if (is_mode("hangs-up") && header.type == LS_CONTROL_LOG) {
+        close(fd);
+        pause();
+    }
+    if (is_mode("absurd") && header.type == LS_CONTROL_INSTALL) {
+        struct ls_control_epoch seen = {.epoch = UINT64_MAX, .node = 2};
+
+        say(fd, LS_CONTROL_EPOCH_SEEN, 0, &seen, sizeof(seen));
+    }
     if (header.type == LS_CONTROL_SEAL) {
         struct ls_control_sealed sealed = {.epoch = epoch.epoch, .incarnation = incarnation};
 
@@ -139,6 +160,7 @@ static int setup(void **state)
     char error[LS_RECORD_ERROR_MAX];
 
     (void)state;
+    unsetenv("LOCKSTEP_TEST_MODE");
     strcpy(folder, "/tmp/lockstep-node-XXXXXX");
     assert_non_null(mkdtemp(folder));
     snprintf(trace_path, sizeof(trace_path), "%s/trace", folder);
@@ -297,6 +319,57 @@ static void test_death(void **state)
     node_drop();
 }
 
+/* The first seal and the first install are lost: both are given again. */
+static void test_lossy(void **state)
+{
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "lossy", 1);
+    node_make();
+    assert_true(ls_node_start(&node));
+    assert_true(loop_until(is_sealed_at_6));
+    assert_true(node.startup.install_answered);
+    ls_node_stop(&node);
+    assert_true(loop_until(is_dead));
+    node_drop();
+}
+
+static bool is_link_said(void)
+{
+    return node.link_said;
+}
+
+/* It lives and has hung up: status says so. */
+static void test_hangs_up(void **state)
+{
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "hangs-up", 1);
+    node_make();
+    assert_true(ls_node_start(&node));
+    assert_true(loop_until(is_sealed_at_6));
+    assert_non_null(strstr(request("GET", "/v1/log", ""), "504"));
+    assert_true(loop_until(is_link_said));
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "THE LINK TO THE DATAPLANE IS CLOSED"));
+    assert_non_null(strstr(response, "\"state\":\"link closed\""));
+    assert_non_null(strstr(response, "\"alive\":true"));
+    ls_node_stop(&node);
+    assert_true(loop_until(is_dead));
+    node_drop();
+}
+
+static void test_absurd_epoch(void **state)
+{
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "absurd", 1);
+    node_make();
+    assert_true(ls_node_start(&node));
+    assert_true(loop_until(is_sealed_at_6));
+    assert_int_equal(node.record.durable.promise, 6);
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "carries epoch 18446744073709551615"));
+    ls_node_stop(&node);
+    assert_true(loop_until(is_dead));
+    node_drop();
+}
+
 static void test_cannot_start(void **state)
 {
     (void)state;
@@ -337,6 +410,9 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_life, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_death, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_lossy, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_hangs_up, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_absurd_epoch, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_cannot_start, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_lock, setup, teardown)};
 

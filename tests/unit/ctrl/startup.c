@@ -110,6 +110,45 @@ static void test_epoch_seen(void **state)
     assert_string_equal(actions(), "persist(1,5) seal(5) ");
 }
 
+/* Forged: neither kept nor promised, and the true ones are followed on. */
+static void test_epoch_absurd(void **state)
+{
+    (void)state;
+    begin(0, 0, false);
+    actions();
+    ls_startup_ready(&startup, 1, 0);
+    actions();
+    assert_false(ls_startup_epoch_seen(&startup, UINT64_MAX));
+    assert_false(ls_startup_epoch_seen(&startup, UINT64_MAX - 1));
+    assert_false(ls_startup_epoch_seen(&startup, 2 + LS_STARTUP_EPOCHS_AHEAD));
+    assert_string_equal(actions(), "");
+    assert_int_equal(startup.durable.promise, 1);
+    assert_true(ls_startup_epoch_seen(&startup, 1 + LS_STARTUP_EPOCHS_AHEAD));
+    assert_string_equal(actions(), "persist(1,1048577) seal(1048577) ");
+}
+
+/* Orders that were lost on the way, there or back. */
+static void test_unanswered(void **state)
+{
+    (void)state;
+    begin(0, 0, true);
+    actions();
+    ls_startup_ready(&startup, 1, 0);
+    assert_string_equal(actions(), "persist(1,1) seal(1) ");
+    ls_startup_unanswered(&startup);
+    assert_string_equal(actions(), "seal(1) ");
+    assert_string_equal(actions(), "");
+    ls_startup_sealed(&startup, 1, 1);
+    assert_string_equal(actions(), "install(1,1) ");
+    ls_startup_unanswered(&startup);
+    assert_string_equal(actions(), "install(1,1) ");
+    ls_startup_installed(&startup, 1, 0);
+    ls_startup_installed(&startup, 1, 1); /* to the second one */
+    assert_int_equal(startup.install_refused, 0);
+    ls_startup_unanswered(&startup);
+    assert_string_equal(actions(), "");
+}
+
 /* A start that never promised anything may be repeated; one that did may not. */
 static void test_again(void **state)
 {
@@ -210,9 +249,10 @@ static void test_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_sequencer), cmocka_unit_test(test_other_node), cmocka_unit_test(test_epoch_seen),
-        cmocka_unit_test(test_again),           cmocka_unit_test(test_refusals),   cmocka_unit_test(test_death),
-        cmocka_unit_test(test_install_refused), cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_first_sequencer), cmocka_unit_test(test_other_node),   cmocka_unit_test(test_epoch_seen),
+        cmocka_unit_test(test_again),           cmocka_unit_test(test_refusals),     cmocka_unit_test(test_death),
+        cmocka_unit_test(test_install_refused), cmocka_unit_test(test_epoch_absurd), cmocka_unit_test(test_unanswered),
+        cmocka_unit_test(test_texts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
