@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../dataplane/workers/clock.h"
@@ -236,6 +237,15 @@ static void on_death(void *argument, const char *how)
     bool started = node->startup.phase != LS_STARTUP_STARTING;
 
     asks_give_up(node, UINT64_MAX, "the dataplane has ended");
+    if (!node->stopping && !started && !node->start_late && node->starts_repeated < LS_NODE_STARTS_REPEATED) {
+        /* Drivers may fail by chance: af_packet by a fan-out number made of the pid that another node has, too. */
+        node->starts_repeated++;
+        say("node %u: dataplane %s before it was ready: start %u of %u", node->self->id, how, node->starts_repeated + 1,
+            LS_NODE_STARTS_REPEATED + 1);
+        ls_startup_again(&node->startup);
+        actions_run(node);
+        return;
+    }
     ls_startup_died(&node->startup);
     if (node->stopping || !started) {
         say("node %u: dataplane %s", node->self->id, how);
@@ -260,6 +270,7 @@ static void spawn(struct ls_node *node, const struct ls_durable *durable)
                                        .incarnation = durable->incarnation,
                                        .promise = durable->promise};
 
+    node->spawned_ns = ls_now_ns();
     if (ls_dataplane_spawn(&node->dataplane, &start, node->problem, sizeof(node->problem)) != 0) {
         trouble(node, node->problem);
         ls_startup_died(&node->startup);
@@ -346,6 +357,14 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     sample(node);
+    if (node->startup.phase == LS_STARTUP_STARTING && node->dataplane.alive && !node->start_late &&
+        ls_now_ns() - node->spawned_ns > node->start_timeout_ns) {
+        node->start_late = true;
+        say("node %u: the dataplane (pid %d) has not become ready within %" PRIu64
+            " s: killed. Its last line says where it hangs",
+            node->self->id, (int)node->dataplane.pid, node->start_timeout_ns / 1000000000);
+        ls_dataplane_kill(&node->dataplane, SIGKILL);
+    }
     asks_give_up(node, ls_now_ns() - LS_NODE_ASK_SECONDS * 1000000000ull, "the dataplane does not answer");
     if (node->dataplane.alive && node->dataplane.fd < 0 && !node->stopping && !node->link_said &&
         node->startup.phase == LS_STARTUP_RUNNING) {
@@ -363,6 +382,10 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
 bool ls_node_start(struct ls_node *node)
 {
     struct timeval second = {.tv_sec = LS_NODE_SAMPLE_SECONDS};
+    struct timespec now;
+
+    if (node->start_timeout_ns == 0)
+        node->start_timeout_ns = LS_NODE_START_SECONDS * 1000000000ull;
 
     ls_dataplane_init(&node->dataplane, node->config->cluster, node->self->id);
     node->dataplane.base = node->base;
@@ -376,7 +399,9 @@ bool ls_node_start(struct ls_node *node)
         say("node %u: %s", node->self->id, node->problem);
         return false;
     }
-    ls_startup_begin(&node->startup, &node->record.durable, node->config->first_sequencer == node->self->id);
+    clock_gettime(CLOCK_REALTIME, &now);
+    ls_startup_begin(&node->startup, &node->record.durable, node->config->first_sequencer == node->self->id,
+                     (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
     if (node->startup.phase == LS_STARTUP_REFUSED) {
         say("node %u: refused: %s", node->self->id, ls_startup_refusal_text(node->startup.refusal));
         return false;

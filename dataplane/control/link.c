@@ -21,7 +21,12 @@ static void link_close(struct ls_link *link, const char *why)
 {
     if (link->fd < 0)
         return;
-    fprintf(stderr, "lockstep-dataplane: the link to lockstep-ctrl is closed: %s; service goes on\n", why);
+    /* Before its first promise it serves nobody, and without ctrl it never will. */
+    if (link->promise == 0 && !link->was_ordered)
+        atomic_store_explicit(&link->stop, true, memory_order_release);
+    fprintf(stderr, "lockstep-dataplane: the link to lockstep-ctrl is closed: %s; %s\n", why,
+            link->promise == 0 && !link->was_ordered ? "nothing was promised yet: this process ends"
+                                                     : "service goes on");
     close(link->fd);
     link->fd = -1;
     link->answer_size = 0;
@@ -144,6 +149,7 @@ static void order_push(struct ls_link *link, uint32_t kind, uint64_t id, const u
 
     memcpy(&epoch, body, sizeof(epoch));
     order = (struct ls_order){.id = id, .epoch = epoch.epoch, .incarnation = epoch.incarnation, .kind = kind};
+    link->was_ordered = true;
     pushed = ls_spsc_push(&link->seam->orders, &order);
     assert(pushed); /* nothing is read from the socket while there is no room */
     if (link->net != NULL)

@@ -40,6 +40,7 @@ struct ls_link {
     struct ls_waker waker; /* net wakes the control thread through it */
     _Atomic bool stop;     /* set by LS_CONTROL_STOP or a signal handler, which also writes the waker */
     /* control thread */
+    bool was_ordered;   /* something may have been promised */
     bool fault_waiting; /* a setting that the port has not room for yet */
     uint64_t fault_id;
     struct ls_control_fault fault_next;

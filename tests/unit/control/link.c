@@ -92,6 +92,7 @@ static int setup(void **state)
     box.ctrl = ends[1];
     box.link.fd = ends[0];
     box.link.incarnation = 5;
+    box.link.promise = 1;
     box.link.faults_allowed = true;
     box.link.seam = &box.seam;
     box.link.log = &box.log;
@@ -405,6 +406,27 @@ static void test_ctrl_gone(void **state)
     assert_false(atomic_load(&box.link.stop));
 }
 
+/* Before its first promise a dataplane without ctrl is of no use: it ends. After an order it serves on. */
+static void test_ctrl_gone_early(void **state)
+{
+    struct ls_control_epoch epoch = {.epoch = 7};
+
+    (void)state;
+    box.link.promise = 0;
+    shutdown(box.ctrl, SHUT_RDWR);
+    ls_link_run(&box.link); /* READY cannot be sent */
+    assert_int_equal(box.link.fd, -1);
+    teardown(state);
+    setup(state);
+    box.link.promise = 0;
+    put(LS_CONTROL_SEAL, 11, &epoch, sizeof(epoch));
+    turns();
+    shutdown(box.ctrl, SHUT_RDWR);
+    turns();
+    assert_int_equal(box.link.fd, -1);
+    assert_false(atomic_load(&box.link.stop));
+}
+
 static void test_stop(void **state)
 {
     (void)state;
@@ -494,6 +516,7 @@ int main(void)
         WITH(test_fault),
         WITH(test_bad_message_closes),
         WITH(test_ctrl_gone),
+        WITH(test_ctrl_gone_early),
         WITH(test_stop),
         WITH(test_log),
     };

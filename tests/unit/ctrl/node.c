@@ -90,7 +90,8 @@ static void play_one(int fd, FILE *trace, uint64_t incarnation, const uint8_t *m
         struct ls_control_installed installed = {.epoch = epoch.epoch};
         struct ls_control_epoch seen = {.epoch = 6, .node = 2};
 
-        fprintf(trace, "install %" PRIu64 " %" PRIu64 "\n", (uint64_t)epoch.epoch, (uint64_t)epoch.incarnation);
+        fprintf(trace, "install %" PRIu64 "%s\n", (uint64_t)epoch.epoch,
+                epoch.incarnation == incarnation ? "" : " of another");
         fflush(trace);
         say(fd, LS_CONTROL_INSTALLED, header.id, &installed, sizeof(installed));
         say(fd, LS_CONTROL_EPOCH_SEEN, 0, &seen, sizeof(seen));
@@ -110,6 +111,19 @@ static void play_one(int fd, FILE *trace, uint64_t incarnation, const uint8_t *m
         fflush(trace);
         _exit(0);
     }
+}
+
+/* Counts starts by the files FILE.0, FILE.1 and so on. True: it was one of the first `n`. */
+static bool is_among_first(const char *file, int n)
+{
+    char path[256];
+
+    for (int i = 0; i < n; i++) {
+        snprintf(path, sizeof(path), "%s.%d", file, i);
+        if (open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600) >= 0)
+            return true;
+    }
+    return false;
 }
 
 static int play(int argc, char **argv)
@@ -134,8 +148,12 @@ static int play(int argc, char **argv)
             config = argv[i + 1];
     }
     trace = fopen(config, "a"); /* the test's own: nobody reads a cluster file here */
-    fprintf(trace, "start %" PRIu64 " %" PRIu64 "\n", incarnation, promise);
+    fprintf(trace, "start %" PRIu64 "\n", promise);
     fflush(trace);
+    if (is_mode("unlucky") && is_among_first(config, 3))
+        _exit(1);
+    if (is_mode("hangs"))
+        pause();
     page_make(counters, incarnation);
     ready.incarnation = incarnation;
     ready.promise = promise;
@@ -277,7 +295,7 @@ static void test_life(void **state)
     node_make();
     assert_true(ls_node_start(&node));
     assert_true(loop_until(is_sealed_at_6));
-    assert_string_equal(trace_read(), "start 1 0\nseal 1\ninstall 1 1\nseal 6\n");
+    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\n");
     assert_int_equal(node.record.durable.promise, 6);
     assert_non_null(strstr(request("GET", "/v1/status", ""), "\"role\":\"sequencer\""));
     assert_non_null(strstr(request("GET", "/v1/log?seq=1", ""), "\"next_seq\":1"));
@@ -293,14 +311,14 @@ static void test_life(void **state)
     assert_string_equal(node.dataplane.death, "ended with exit code 0");
     assert_false(node.failed);
     node_drop();
-    assert_string_equal(trace_read(), "start 1 0\nseal 1\ninstall 1 1\nseal 6\nstop\n");
+    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\nstop\n");
     assert_int_equal(access(config.node[0].ctrl_socket, F_OK), -1);
     /* a second start: refused, nothing is started */
     node_make();
     assert_false(ls_node_start(&node));
     assert_int_equal(node.startup.refusal, LS_REFUSAL_MEMORY_LOST);
     node_drop();
-    assert_string_equal(trace_read(), "start 1 0\nseal 1\ninstall 1 1\nseal 6\nstop\n");
+    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\nstop\n");
 }
 
 static void test_death(void **state)
@@ -331,6 +349,45 @@ static void test_lossy(void **state)
     ls_node_stop(&node);
     assert_true(loop_until(is_dead));
     node_drop();
+}
+
+/* Three starts end before READY; the fourth is lucky. */
+static void test_unlucky(void **state)
+{
+    uint64_t first;
+
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "unlucky", 1);
+    node_make();
+    assert_true(ls_node_start(&node));
+    first = node.startup.durable.incarnation;
+    assert_true(loop_until(is_sealed_at_6));
+    assert_false(node.failed);
+    assert_string_equal(trace_read(), "start 0\nstart 0\nstart 0\nstart 0\nseal 1\ninstall 1\nseal 6\n");
+    assert_int_equal(node.startup.durable.incarnation, first + 3);
+    ls_node_stop(&node);
+    assert_true(loop_until(is_dead));
+    node_drop();
+}
+
+/* It never says READY: killed, said, failed. Its page, which somebody else has taken, stays. */
+static void test_hangs(void **state)
+{
+    char page[256];
+
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "hangs", 1);
+    node_make();
+    node.start_timeout_ns = 500000000;
+    assert_true(ls_node_start(&node));
+    strcpy(page, node.dataplane.counters);
+    page_make(page, 4711);
+    assert_true(loop_until(is_dead));
+    assert_true(node.failed);
+    assert_string_equal(trace_read(), "start 0\n");
+    node_drop();
+    assert_int_equal(access(page, F_OK), 0);
+    unlink(page);
 }
 
 static bool is_link_said(void)
@@ -389,7 +446,7 @@ static void test_cannot_start(void **state)
     node_make();
     assert_true(ls_node_start(&node));
     assert_true(loop_until(is_sealed_at_6));
-    assert_string_equal(trace_read(), "start 3 0\nseal 1\ninstall 1 3\nseal 6\n");
+    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\n");
     ls_node_stop(&node);
     assert_true(loop_until(is_dead));
     node_drop();
@@ -411,6 +468,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_life, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_death, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_lossy, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_unlucky, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_hangs, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_hangs_up, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_absurd_epoch, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_cannot_start, setup, teardown),

@@ -22,7 +22,7 @@ static void begin(uint64_t incarnation, uint64_t promise, bool first)
     struct ls_durable durable = {
         .cluster = 1, .generation = 1, .node = 2, .incarnation = incarnation, .promise = promise};
 
-    ls_startup_begin(&startup, &durable, first);
+    ls_startup_begin(&startup, &durable, first, 0);
 }
 
 /* All actions that are due now. */
@@ -108,6 +108,26 @@ static void test_epoch_seen(void **state)
     assert_string_equal(actions(), "");
     ls_startup_epoch_seen(&startup, 5);
     assert_string_equal(actions(), "persist(1,5) seal(5) ");
+}
+
+/* An incarnation is not given out again, though the record that says so was rolled back; starts that nobody has heard
+ * of may be repeated. */
+static void test_incarnations(void **state)
+{
+    struct ls_durable durable = {.cluster = 1, .generation = 1, .node = 2, .incarnation = 3};
+
+    (void)state;
+    ls_startup_begin(&startup, &durable, false, 1000);
+    assert_string_equal(actions(), "persist(1000,0) spawn(1000,0) ");
+    ls_startup_again(&startup);
+    assert_string_equal(actions(), "persist(1001,0) spawn(1001,0) ");
+    ls_startup_ready(&startup, 1001, 0);
+    assert_string_equal(actions(), "persist(1001,1) seal(1) ");
+    ls_startup_again(&startup); /* too late */
+    assert_string_equal(actions(), "");
+    durable.incarnation = 5000; /* a clock that was set back */
+    ls_startup_begin(&startup, &durable, false, 1000);
+    assert_string_equal(actions(), "persist(5001,0) spawn(5001,0) ");
 }
 
 /* Forged: neither kept nor promised, and the true ones are followed on. */
@@ -249,9 +269,11 @@ static void test_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_sequencer), cmocka_unit_test(test_other_node),   cmocka_unit_test(test_epoch_seen),
-        cmocka_unit_test(test_again),           cmocka_unit_test(test_refusals),     cmocka_unit_test(test_death),
-        cmocka_unit_test(test_install_refused), cmocka_unit_test(test_epoch_absurd), cmocka_unit_test(test_unanswered),
+        cmocka_unit_test(test_first_sequencer), cmocka_unit_test(test_other_node),
+        cmocka_unit_test(test_epoch_seen),      cmocka_unit_test(test_again),
+        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_death),
+        cmocka_unit_test(test_install_refused), cmocka_unit_test(test_epoch_absurd),
+        cmocka_unit_test(test_incarnations),    cmocka_unit_test(test_unanswered),
         cmocka_unit_test(test_texts),
     };
 
