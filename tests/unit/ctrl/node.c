@@ -15,8 +15,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -452,6 +454,99 @@ static void test_cannot_start(void **state)
     node_drop();
 }
 
+/* The path of the HTTP socket: a living one is left alone, a dead one is replaced, only our own is removed. */
+static void test_socket_path(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int dead, fd;
+
+    (void)state;
+    node_make();
+    assert_null(ls_http_create(&node));
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "200 OK"));
+    node_drop();
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", config.node[0].ctrl_socket);
+    dead = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(dead, (struct sockaddr *)&address, sizeof(address)), 0);
+    close(dead);
+    node_make();
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "200 OK"));
+    assert_int_equal(unlink(address.sun_path), 0);
+    fd = open(address.sun_path, O_CREAT | O_WRONLY, 0600);
+    node_drop();
+    assert_int_equal(access(address.sun_path, F_OK), 0);
+    close(fd);
+}
+
+static int client_open(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", config.node[0].ctrl_socket);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+/* Requests whose answers nobody reads are taken up to a bound. */
+static void test_answers_unread(void **state)
+{
+    static const char ask[] = "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n";
+    static char many[400 * (sizeof(ask) - 1)];
+    size_t taken = 0;
+    int fd;
+
+    (void)state;
+    for (size_t i = 0; i < 400; i++)
+        memcpy(many + i * (sizeof(ask) - 1), ask, sizeof(ask) - 1);
+    node_make();
+    fd = client_open();
+    for (int i = 0; i < 2000; i++) {
+        ssize_t sent = send(fd, many, sizeof(many), MSG_DONTWAIT);
+        struct timeval step = {.tv_usec = 500};
+
+        taken += sent > 0 ? (size_t)sent : 0;
+        event_base_loopexit(node.base, &step);
+        event_base_dispatch(node.base);
+    }
+    assert_true(taken < 4 << 20);
+    close(fd);
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "200 OK"));
+    node_drop();
+}
+
+/* More connections than file descriptors: no storm, and service goes on when there are some again. */
+static void test_descriptors_gone(void **state)
+{
+    struct rlimit limit, low;
+    clock_t begin;
+    int fd[4], next;
+
+    (void)state;
+    node_make();
+    for (int i = 0; i < 4; i++)
+        fd[i] = client_open();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    low = limit;
+    next = dup(0);
+    low.rlim_cur = (rlim_t)next;
+    close(next);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    begin = clock();
+    for (int i = 0; i < 50; i++) {
+        struct timeval step = {.tv_usec = 10000};
+
+        event_base_loopexit(node.base, &step);
+        event_base_dispatch(node.base);
+    }
+    assert_true(clock() - begin < CLOCKS_PER_SEC / 5); /* of half a second */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (int i = 0; i < 4; i++)
+        close(fd[i]);
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "200 OK"));
+    node_drop();
+}
+
 static void test_lock(void **state)
 {
     static struct ls_node other;
@@ -473,6 +568,9 @@ int main(int argc, char **argv)
                                        cmocka_unit_test_setup_teardown(test_hangs_up, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_absurd_epoch, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_cannot_start, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_socket_path, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_answers_unread, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_descriptors_gone, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_lock, setup, teardown)};
 
     if (argc > 1 && strcmp(argv[1], "--config") == 0)
