@@ -83,10 +83,12 @@ static void answer_take(struct ls_replica *r, const struct ls_answer_record *ans
             ls_count(r->counters, drop_answer);
         break;
     default: /* TOO_OLD, the only other kind that the frame check lets through */
-        if (answer->number == r->question)
+        if (answer->number == r->question && (r->role != LS_ROLE_FOLLOWER || r->log->filled < answer->position)) {
             ls_replica_halt(r, LS_HALT_TOO_FAR_BEHIND, now_ns);
-        else
-            ls_count(r->counters, drop_answer);
+            break;
+        }
+        ls_count(r->counters, drop_answer);
+        r->ack_due = true;
     }
 }
 

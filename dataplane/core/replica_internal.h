@@ -158,6 +158,7 @@ struct ls_replica {
     uint64_t clock_base_ns;
 
     /* Sequencer. */
+    bool from_nothing;     /* the epoch began with an empty log */
     uint64_t epoch_end;    /* end of this epoch's first entry */
     uint64_t probe;        /* highest one in use */
     bool probe_wanted;     /* reads or questions arrived since it was raised */

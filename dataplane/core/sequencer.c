@@ -73,13 +73,13 @@ void ls_sequencer_open(struct ls_replica *r, uint64_t now_ns)
     /* The clock goes on from the last entry's stamp, at this machine's pace: never wall time, never backwards. */
     r->clock_base = ls_mutant(TIME_BACKWARDS) ? 0 : r->log->last_time;
     r->clock_base_ns = now_ns;
-    bool first = r->log->last_seq == 0;
+    r->from_nothing = r->log->last_seq == 0;
     struct ls_entry header = {.kind = LS_ENTRY_EPOCH};
     struct ls_entry_epoch opening = {
         .epoch = r->epoch, .incarnation = r->config.incarnation, .sequencer = r->config.node};
     ls_sequencer_append(r, &header, &opening, sizeof(opening), now_ns);
     r->epoch_end = r->log->end;
-    if (first)
+    if (r->from_nothing)
         append_limits(r, now_ns);
     r->commit_seq = ls_log_seq_at(r->log, r->commit) - 1;
     r->majority_ns = now_ns;
@@ -100,8 +100,9 @@ static uint32_t majority(const struct ls_replica *r)
     return ls_mutant(QUORUM_SMALL) && needed > 1 ? needed - 1 : needed;
 }
 
-/* The highest value that a majority of voters has reached; `own` is this node's. Insertion into at most 7 places. */
-static uint64_t majority_reached(const struct ls_replica *r, uint64_t own, uint64_t (*of)(const struct ls_peer *))
+/* The highest value that so many voters have reached; `own` is this node's. Insertion into at most 7 places. */
+static uint64_t reached_by(const struct ls_replica *r, uint32_t needed, uint64_t own,
+                           uint64_t (*of)(const struct ls_peer *))
 {
     uint64_t sorted[LS_MEMBERS_MAX];
     uint32_t n = 0;
@@ -116,7 +117,12 @@ static uint64_t majority_reached(const struct ls_replica *r, uint64_t own, uint6
             sorted[at] = sorted[at - 1];
         sorted[at] = value;
     }
-    return sorted[majority(r) - 1];
+    return sorted[needed - 1];
+}
+
+static uint64_t majority_reached(const struct ls_replica *r, uint64_t own, uint64_t (*of)(const struct ls_peer *))
+{
+    return reached_by(r, majority(r), own, of);
 }
 
 static uint64_t acked_of(const struct ls_peer *peer)
@@ -136,7 +142,10 @@ static uint64_t heard_of(const struct ls_peer *peer)
 
 static void commit_advance(struct ls_replica *r, uint64_t now_ns)
 {
-    uint64_t held = majority_reached(r, r->log->end, acked_of);
+    /* An empty log is opened by all voters together: one of them could contradict it, were it empty because this node
+     * lost its memory. */
+    bool all = r->from_nothing && r->commit < r->epoch_end;
+    uint64_t held = reached_by(r, all ? r->voters : majority(r), r->log->end, acked_of);
     if (ls_mutant(REPLY_BEFORE_COMMIT))
         held = r->log->end;
     if (held < r->epoch_end && !ls_mutant(COMMIT_OLD_EPOCH))
@@ -183,7 +192,7 @@ static void parting_answer(struct ls_replica *r, struct ls_peer *peer, const str
     uint64_t parting = ls_log_parting(r->log, (const struct ls_epoch_row *)(ack + 1), ack->rows, ack->position);
     peer->parting_number = ack->question;
     peer->parting_too_old = parting == UINT64_MAX || parting < ls_log_oldest(r->log);
-    peer->parting = peer->parting_too_old ? 0 : parting;
+    peer->parting = peer->parting_too_old ? ls_log_oldest(r->log) : parting;
     peer->verified = false;
     peer->acked = 0;
     peer->heartbeat_due = true;
@@ -206,15 +215,21 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
         parting_answer(r, peer, ack);
         return;
     }
-    if (ack->position > r->log->end) {
+    /* Verified in this epoch without this node's answer, or further than this node ever was: someone else has been this
+     * epoch's sequencer under this node's name. Its memory is gone, and its record was rolled back or it would not have
+     * been installed. Counting the acknowledgement, or going on at all, could contradict what was promised then. */
+    if (ack->position > r->log->end || (!peer->verified && peer->parting_number == 0)) {
         ls_count(r->counters, drop_ack_position);
+        ls_replica_halt(r, LS_HALT_MEMORY_LOST, now_ns);
         return;
     }
     if (!peer->verified) {
-        if (peer->parting_number == 0 || peer->parting_too_old) {
+        if (peer->parting_too_old && ack->position < ls_log_oldest(r->log)) {
             ls_count(r->counters, drop_ack_position);
-            return; /* it was never told where the logs part */
+            peer->heartbeat_due = true;
+            return; /* it fell behind the ring, and is told so */
         }
+        peer->parting_too_old = false; /* its acknowledgements were late, not its log */
         peer->verified = true;
         peer->moved_ns = now_ns;
         peer->next = ack->position;
@@ -341,7 +356,8 @@ static bool order_send(struct ls_replica *r, uint64_t position, uint32_t length,
     return all;
 }
 
-/* Members that miss what the ring no longer holds are told so: a checkpoint helps them, this log cannot. */
+/* Members that miss what the ring no longer holds are told so: a checkpoint helps them, this log cannot. They are told
+ * from where on it holds bytes, for it may be only their acknowledgements that are missing here. */
 static void laggards_tell(struct ls_replica *r)
 {
     uint64_t oldest = ls_log_oldest(r->log);
@@ -351,6 +367,7 @@ static void laggards_tell(struct ls_replica *r)
             continue;
         peer->verified = false;
         peer->parting_too_old = true;
+        peer->parting = oldest;
         peer->heartbeat_due = true;
     }
 }

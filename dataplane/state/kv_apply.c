@@ -4,7 +4,7 @@
  * has come expire, then the operation is planned to the last detail and, if nothing fails, done: all of it or nothing.
  *
  * A burst is looked at three times before it is executed, each time one step further along bucket, record and version,
- * so that the misses of its entries overlap.
+ * so that the misses of its entries overlap. (Spreading these looks over the execution was measured: no gain.)
  */
 #include "kv_machine.h"
 
@@ -41,31 +41,30 @@ static void ls_ahead_record(const struct ls_machine *m, struct ls_kv_ahead *ahea
 {
     if (ahead->hash == 0)
         return;
-    ahead->slot = ls_kv_table_guess(m, ahead->hash);
-    if (ahead->slot != 0) {
-        __builtin_prefetch(&m->records[ahead->slot]);
-        __builtin_prefetch((const void *)&m->current[ahead->slot], 1);
-    }
+    ahead->slot = ls_kv_bucket_guess(ls_kv_table_bucket(m, ahead->hash), ahead->hash);
+    if (ahead->slot != 0)
+        __builtin_prefetch(&m->records[ahead->slot], 1);
 }
 
 static void ls_ahead_version(const struct ls_machine *m, const struct ls_kv_ahead *ahead)
 {
     if (ahead->slot != 0)
-        __builtin_prefetch(&m->versions[atomic_load_explicit(&m->current[ahead->slot], memory_order_relaxed)]);
+        __builtin_prefetch(&m->versions[atomic_load_explicit(&m->records[ahead->slot].current, memory_order_relaxed)]);
 }
 
 /* ---- Memory ---- */
 
 static uint64_t ls_plan_blocks(const struct ls_machine *m, const struct ls_kv_plan *plan)
 {
-    uint64_t blocks = 0, keys = 0, most = ls_kv_blocks_bound(LS_KV_BATCH_BYTES_MAX, LS_KV_BATCH_MAX);
+    const uint64_t most = ls_kv_blocks_bound(LS_KV_BATCH_BYTES_MAX, LS_KV_BATCH_MAX);
+    uint64_t blocks = 0, keys = 0;
 
     for (uint32_t i = 0; i < plan->count; i++) {
         const struct ls_kv_mutation *mutation = &plan->mutation[i];
         uint32_t length = mutation->value_length, slot, v;
         if (mutation->code == LS_KV_APPEND) {
             slot = ls_kv_table_find(m, mutation->hash, mutation->key, mutation->key_length);
-            v = slot != 0 ? atomic_load_explicit(&m->current[slot], memory_order_relaxed) : 0;
+            v = slot != 0 ? atomic_load_explicit(&m->records[slot].current, memory_order_relaxed) : 0;
             if (v != 0 && m->versions[v].length != LS_KV_TOMBSTONE)
                 length += m->versions[v].length;
         }
@@ -76,15 +75,24 @@ static uint64_t ls_plan_blocks(const struct ls_machine *m, const struct ls_kv_pl
     return (blocks < most ? blocks : most) + keys;
 }
 
-/* Is there memory for the whole entry, whatever comes of it? */
-static bool ls_entry_has_room(const struct ls_machine *m, const struct ls_kv_plan *plan, uint32_t expire_max)
+/* Is there memory for so many entries, whatever comes of them? Except blocks. */
+static bool ls_entries_have_room(const struct ls_machine *m, uint64_t entries, uint64_t mutations, uint64_t expire_max)
 {
-    uint32_t writes = plan->count + expire_max;
+    uint64_t writes = entries * (mutations + expire_max);
 
-    return ls_kv_pool_room(&m->version_pool) >= writes && ls_kv_pool_room(&m->record_pool) >= plan->count &&
-           ls_kv_pool_room(&m->page_pool) >= 2 * plan->count && ls_kv_pool_room(&m->leaf_pool) >= plan->count &&
-           ls_kv_retire_has_room(m, (uint64_t)writes * LS_KV_RETIRED_PER_WRITE) &&
-           ls_kv_pool_room(&m->block_pool) >= ls_plan_blocks(m, plan);
+    return ls_kv_pool_room(&m->version_pool) >= writes && ls_kv_pool_room(&m->record_pool) >= entries * mutations &&
+           ls_kv_pool_room(&m->page_pool) >= 2 * entries * mutations &&
+           ls_kv_pool_room(&m->leaf_pool) >= entries * mutations &&
+           ls_kv_retire_has_room(m, writes * LS_KV_RETIRED_PER_WRITE);
+}
+
+/* `plenty`: the burst's beginning has seen that everything but blocks suffices for all of its single operations. */
+static bool ls_entry_has_room(const struct ls_machine *m, const struct ls_kv_plan *plan, uint32_t expire_max,
+                              bool plenty)
+{
+    if (!(plenty && plan->count <= 1) && !ls_entries_have_room(m, 1, plan->count, expire_max))
+        return false;
+    return ls_kv_pool_room(&m->block_pool) >= ls_plan_blocks(m, plan);
 }
 
 /* ---- Writing ---- */
@@ -102,7 +110,7 @@ uint32_t ls_kv_write(struct ls_machine *m, uint32_t slot, const uint8_t *key, ui
         slot = ls_kv_record_new(m, key, key_length);
         ls_kv_checkpoint_created(m, slot);
     } else {
-        replaced = atomic_load_explicit(&m->current[slot], memory_order_relaxed);
+        replaced = atomic_load_explicit(&m->records[slot].current, memory_order_relaxed);
         old = &m->versions[replaced];
     }
     new->previous = replaced;
@@ -125,10 +133,13 @@ uint32_t ls_kv_write(struct ls_machine *m, uint32_t slot, const uint8_t *key, ui
     /* Before the store: the walker relies on it. */
     if (replaced != 0 && !ls_kv_checkpoint_keeps(m, slot, replaced))
         ls_kv_retire(m, LS_KV_RETIRED_VERSION, replaced, 0);
+    ls_kv_pause();
     /* Release: pairs with the acquire loads of current by readers and walker: the version and its blocks are whole. */
-    atomic_store_explicit(&m->current[slot], v, memory_order_release);
+    atomic_store_explicit(&m->records[slot].current, v, memory_order_release);
+    atomic_store_explicit(&m->records[slot].lines, ls_kv_version_lines(new->length), memory_order_relaxed);
     if (first) {
         ls_kv_order_insert(m, slot);
+        ls_kv_pause();
         ls_kv_table_insert(m, hash, slot);
     }
     if (new->length == LS_KV_TOMBSTONE)
@@ -235,7 +246,9 @@ static void ls_mutation_find(const struct ls_machine *m, struct ls_kv_mutation *
 {
     const struct ls_kv_view now = {.seq = m->seq, .time = m->time};
 
-    mutation->slot = ls_kv_table_find(m, mutation->hash, mutation->key, mutation->key_length);
+    /* Nothing leaves the table during a burst, so a guess of its beginning still holds if the key is the same. */
+    if (mutation->slot == 0 || !ls_kv_record_is(m, mutation->slot, mutation->key, mutation->key_length))
+        mutation->slot = ls_kv_table_find(m, mutation->hash, mutation->key, mutation->key_length);
     mutation->live = mutation->slot != 0 ? ls_kv_version_at(m, mutation->slot, &now) : 0;
 }
 
@@ -281,7 +294,8 @@ struct totals {
 static uint16_t ls_mutation_count(const struct ls_machine *m, const struct ls_kv_mutation *mutation,
                                   struct totals *totals)
 {
-    uint32_t v = mutation->slot != 0 ? atomic_load_explicit(&m->current[mutation->slot], memory_order_relaxed) : 0;
+    uint32_t v =
+        mutation->slot != 0 ? atomic_load_explicit(&m->records[mutation->slot].current, memory_order_relaxed) : 0;
     bool counted = v != 0 && m->versions[v].length != LS_KV_TOMBSTONE;
     uint64_t before = totals->bytes;
 
@@ -311,6 +325,7 @@ static void ls_plan_make(struct ls_machine *m, struct ls_kv_plan *plan)
         for (uint32_t i = 0; i < plan->count; i++) {
             struct ls_kv_ahead ahead = {.hash = plan->mutation[i].hash};
             ls_ahead_record(m, &ahead);
+            plan->mutation[i].slot = ahead.slot;
         }
     }
     for (uint32_t i = 0; i < plan->count; i++)
@@ -338,6 +353,8 @@ static void ls_mutation_do(struct ls_machine *m, const struct ls_kv_mutation *mu
             ls_kv_value_store(m, v, offset, piece, n);
         }
         ls_kv_value_store(m, v, before, mutation->value, mutation->value_length);
+    } else if (mutation->length <= LS_KV_INLINE_MAX) {
+        memcpy(m->versions[v].bytes, mutation->value, mutation->length);
     } else if (mutation->length != LS_KV_TOMBSTONE) {
         ls_kv_value_store(m, v, 0, mutation->value, mutation->value_length);
     }
@@ -346,21 +363,20 @@ static void ls_mutation_do(struct ls_machine *m, const struct ls_kv_mutation *mu
 
 static void ls_plan_answer(const struct ls_machine *m, const struct ls_kv_plan *plan, struct ls_result *result)
 {
-    struct ls_kv_result answer = {0};
+    struct ls_kv_result *answer = (struct ls_kv_result *)result->bytes; /* packed: at any alignment */
     const struct ls_kv_mutation *mutation = &plan->mutation[plan->failed];
+    bool done = plan->status == LS_STATUS_OK;
+    uint64_t version = 0;
 
-    if (plan->status == LS_STATUS_OK && plan->batch) {
-        answer.version = m->seq;
-    } else if (plan->status == LS_STATUS_OK) {
-        answer.version = mutation->length != LS_KV_TOMBSTONE ? m->seq : 0;
-        answer.number = mutation->number;
-    } else {
-        answer.index = plan->failed;
-        if (plan->failed < plan->count && mutation->live != 0) /* it failed by what is there, not by its form */
-            answer.version = m->versions[mutation->live].seq;
-    }
-    memcpy(result->bytes, &answer, sizeof(answer));
-    result->length = sizeof(answer);
+    if (done)
+        version = plan->batch || mutation->length != LS_KV_TOMBSTONE ? m->seq : 0;
+    else if (plan->failed < plan->count && mutation->live != 0) /* it failed by what is there, not by its form */
+        version = m->versions[mutation->live].seq;
+    answer->version = version;
+    answer->number = done && !plan->batch ? mutation->number : 0;
+    answer->index = done ? 0 : plan->failed;
+    answer->zero = 0;
+    result->length = sizeof(*answer);
     result->status = plan->status;
 }
 
@@ -368,7 +384,7 @@ static_assert(sizeof(struct ls_kv_result) <= LS_RESULT_MAX, "a mutation's result
 
 /* False: there is no memory now; nothing was done. */
 static bool ls_entry_execute(struct ls_machine *m, const struct ls_command *command, const struct ls_kv_ahead *ahead,
-                             struct ls_result *result)
+                             bool plenty, struct ls_result *result)
 {
     struct ls_kv_plan *plan = &m->plan;
     uint32_t expire_max = LS_KV_EXPIRE_IDLE;
@@ -378,10 +394,11 @@ static bool ls_entry_execute(struct ls_machine *m, const struct ls_command *comm
     if (command->operation != NULL) {
         plan->known_hash = ahead->hash != 0;
         plan->mutation[0].hash = ahead->hash;
+        plan->mutation[0].slot = ahead->slot;
         ls_kv_parse(command->operation, command->length, plan);
         expire_max = LS_KV_EXPIRE_BASE + 2 * plan->count;
     }
-    if (!ls_entry_has_room(m, plan, expire_max))
+    if (!ls_entry_has_room(m, plan, expire_max, plenty))
         return false;
 
     m->seq = command->seq;
@@ -409,6 +426,7 @@ uint32_t ls_kv_apply(struct ls_machine *m, const struct ls_command *commands, ui
 {
     struct ls_kv_ahead ahead[LS_BURST];
     uint32_t done = 0;
+    bool plenty;
 
     assert(n <= LS_BURST);
     for (uint32_t i = 0; i < n; i++)
@@ -417,8 +435,11 @@ uint32_t ls_kv_apply(struct ls_machine *m, const struct ls_command *commands, ui
         ls_ahead_record(m, &ahead[i]);
     for (uint32_t i = 0; i < n; i++)
         ls_ahead_version(m, &ahead[i]);
-    while (done < n && ls_entry_execute(m, &commands[done], &ahead[done], &results[done]))
+    plenty = ls_entries_have_room(m, LS_BURST, 1, LS_KV_EXPIRE_IDLE);
+    while (done < n && ls_entry_execute(m, &commands[done], &ahead[done], plenty, &results[done])) {
+        plenty = plenty && m->plan.count <= 1; /* a batch takes more than its share */
         done++;
+    }
     if (done > 0) {
         ls_kv_publish(m);
         ls_kv_retire_seal(m); /* only now: what was replaced is no longer found by who reads from here on */

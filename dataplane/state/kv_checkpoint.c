@@ -175,14 +175,19 @@ static bool ls_parked_release(struct ls_machine *m, uint32_t slot)
 void ls_kv_checkpoint_release(struct ls_machine *m, uint32_t budget)
 {
     struct ls_kv_checkpoint *cp = &m->checkpoint;
-    uint32_t left = cp->parked_tail - cp->parked_head;
+    /* Acquire: pairs with the walker's release store: it is done with all slots below. */
+    uint32_t walked = cp->open ? atomic_load_explicit(&cp->slot, memory_order_acquire) : UINT32_MAX;
 
-    for (left = left < budget ? left : budget; left > 0; left--) {
-        uint32_t slot;
+    if (walked != cp->release_slot) { /* there may be something new: once through all that is parked */
+        cp->release_slot = walked;
+        cp->release_left = cp->parked_tail - cp->parked_head;
+    }
+    for (; cp->release_left > 0 && budget > 0; cp->release_left--, budget--) {
+        uint32_t slot = cp->parked[cp->parked_head & cp->parked_mask];
         if (!ls_kv_retire_has_room(m, 2 * LS_KV_RETIRED_PER_KEY))
             return;
-        slot = cp->parked[cp->parked_head++ & cp->parked_mask];
-        if (!ls_parked_release(m, slot))
+        cp->parked_head++;
+        if (slot >= walked || !ls_parked_release(m, slot))
             ls_parked_push(cp, slot);
     }
     if (cp->parked_head == cp->parked_tail && !cp->open)
@@ -210,7 +215,9 @@ int ls_kv_checkpoint_begin(struct ls_machine *m)
     cp->digest = m->digest;
     cp->limits = m->limits;
     cp->slots_end = m->record_pool.fresh;
-    cp->slot = 1;
+    cp->release_slot = 0;
+    cp->release_left = 0;
+    atomic_store_explicit(&cp->slot, 1, memory_order_relaxed); /* begin happens before the walker's first step */
     cp->begun = false;
     cp->done = false;
     cp->chain = 0;
@@ -254,6 +261,7 @@ static int ls_walk_copy(struct ls_machine *m, uint32_t slot, uint32_t v, uint32_
     if (record.value_length > LS_KV_VALUE_MAX || record.key_length == 0 || record.key_length > LS_KV_KEY_MAX ||
         ls_kv_version_checksum(m, v, ls_kv_key_hash(key, record.key_length)) != record.checksum)
         return -EBADMSG;
+    ls_kv_pause();
     memcpy(to, &record, sizeof(record));
     memcpy(to + sizeof(record), key, record.key_length);
     ls_kv_value_load(m, v, 0, to + sizeof(record) + record.key_length, record.value_length);
@@ -276,8 +284,11 @@ static int ls_walk_slot(struct ls_machine *m, uint32_t slot, uint32_t *filled, u
     if (ls_hold_state(cp, word) == 0 && ls_hold_change(m, slot, &word, LS_HOLD_READING, 0)) {
         /* Acquire: pairs with the release store of current in ls_kv_write(). If this is a version that came after N,
          * then the load of the word behind it sees what the writer did to the word before. */
-        v = atomic_load_explicit(&m->current[slot], memory_order_acquire);
+        ls_kv_pause();
+        v = atomic_load_explicit(&m->records[slot].current, memory_order_acquire);
+        ls_kv_pause();
         word = ls_hold_load(m, slot);
+        ls_kv_pause();
     }
     if (ls_hold_state(cp, word) == LS_HOLD_DONE)
         return 0;
@@ -336,30 +347,46 @@ static int ls_walk_emit(struct ls_kv_checkpoint *cp, uint32_t kind, uint32_t len
     return error;
 }
 
+/* Walks from cp->slot on until the chunk is full enough. */
+static int ls_walk_slots(struct ls_machine *m, uint32_t *filled, uint32_t *records)
+{
+    struct ls_kv_checkpoint *cp = &m->checkpoint;
+    uint32_t slot = atomic_load_explicit(&cp->slot, memory_order_relaxed), walked = 0;
+    int error = 0;
+
+    while (error == 0 && slot < cp->slots_end && *filled < LS_KV_CHUNK_TARGET && walked < LS_KV_CHUNK_SLOTS) {
+        __builtin_prefetch(&m->records[slot + 16]);
+        if (slot + 8 < cp->slots_end)
+            ls_kv_version_prefetch(m, slot + 8);
+        error = ls_walk_slot(m, slot, filled, records);
+        slot++;
+        walked++;
+        /* Release: pairs with the writer's acquire load in ls_kv_checkpoint_release(). */
+        atomic_store_explicit(&cp->slot, slot, memory_order_release);
+        /* Acquire: pairs with the release store in ls_reserve_has_room(). */
+        if (atomic_load_explicit(&cp->cancelled, memory_order_acquire))
+            return -ECANCELED;
+    }
+    return error;
+}
+
 int ls_kv_checkpoint_next(struct ls_machine *m, struct ls_checkpoint_sink *sink)
 {
     struct ls_kv_checkpoint *cp = &m->checkpoint;
-    uint32_t filled = 0, records = 0, slots = 0;
+    uint32_t filled = 0, records = 0;
     int error = 0;
 
     if (cp->done)
         return 0;
     if (!cp->begun)
         error = ls_walk_header(m, sink);
-    for (; error == 0 && cp->slot < cp->slots_end && filled < LS_KV_CHUNK_TARGET && slots < LS_KV_CHUNK_SLOTS;
-         slots++) {
-        __builtin_prefetch(&m->records[cp->slot + 8]);
-        error = ls_walk_slot(m, cp->slot, &filled, &records);
-        cp->slot++;
-        /* Acquire: pairs with the release store in ls_reserve_has_room(). */
-        if (atomic_load_explicit(&cp->cancelled, memory_order_acquire))
-            return -ECANCELED;
-    }
+    if (error == 0)
+        error = ls_walk_slots(m, &filled, &records);
     if (error == 0 && records > 0)
         error = ls_walk_emit(cp, LS_KV_CHUNK_DATA, filled, records, sink);
     if (error != 0)
         return error;
-    if (cp->slot < cp->slots_end)
+    if (atomic_load_explicit(&cp->slot, memory_order_relaxed) < cp->slots_end)
         return 1;
     /* The digest of what was copied, from its bytes, is that of entry N, or memory has gone bad. */
     if (cp->walked_digest != cp->digest || cp->walked_keys != cp->keys || cp->walked_bytes != cp->bytes)

@@ -8,7 +8,7 @@
  *
  * All objects live in arrays and are named by index, 0 for none; see kv_memory.c. What readers reach they reach by an
  * acquire load of one of these words, each stored with release by the writer after the object behind it is complete:
- *   bucket.word -> record        current[slot] -> version        leaf.page -> page (and all that it names)
+ *   bucket.word -> record        record.current -> version        leaf_pages[leaf] -> page (and all that it names)
  * and it stays as it is until a grace period after the last of these words has let go of it.
  */
 #ifndef LOCKSTEP_STATE_KV_MACHINE_H
@@ -16,6 +16,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stddef.h>
 
 #include <lockstep/error.h>
 #include <lockstep/grace.h>
@@ -27,12 +28,16 @@
 #define LS_KV_CACHE_LINE 64
 
 /* ---- Records: one per key, at a fixed place as long as the key exists. ---- */
-#define LS_KV_KEY_INLINE 58
+#define LS_KV_KEY_INLINE 49
 
-struct ls_kv_key_record { /* written before it is published, then constant but for `deferred` */
-    uint32_t block;       /* of a key longer than LS_KV_KEY_INLINE; else 0 */
+struct ls_kv_key_record {
+    _Atomic uint32_t current; /* newest version, 0: free record; writer: release; readers and walker: acquire */
+    _Atomic uint32_t home;    /* leaf that has it; writer: release; readers: acquire; a hint for readers */
+    /* written before the record is published, then constant but for `deferred` */
+    uint32_t block; /* of a key longer than LS_KV_KEY_INLINE; else 0 */
     uint8_t length;
-    uint8_t deferred; /* writer: to be freed once the walker has passed it */
+    uint8_t deferred;      /* writer: to be freed once the walker has passed it */
+    _Atomic uint8_t lines; /* of the newest version that have something in them; a hint for prefetching, relaxed */
     uint8_t key[LS_KV_KEY_INLINE];
 };
 static_assert(sizeof(struct ls_kv_key_record) == LS_KV_CACHE_LINE, "one line, or scans slow down");
@@ -79,14 +84,13 @@ struct ls_kv_leaf_page { /* immutable once published */
 };
 static_assert(sizeof(struct ls_kv_leaf_page) == 2 * LS_KV_CACHE_LINE, "two lines");
 
-struct ls_kv_leaf {
-    _Atomic uint32_t page; /* writer: release; readers: acquire */
-    uint8_t height;        /* lanes it stands in */
-    uint8_t length;        /* of the separator */
+struct ls_kv_leaf { /* its page: leaf_pages[leaf] */
+    uint8_t height; /* lanes it stands in */
+    uint8_t length; /* of the separator */
     uint16_t zero;
     _Atomic uint32_t lane[LS_KV_LEVELS]; /* next leaf in that lane; writer: release; readers: acquire */
     uint8_t separator[LS_KV_KEY_MAX];    /* keys in this leaf are >= this, keys before it are less; constant */
-    uint8_t pad[30];
+    uint8_t pad[34];
 };
 static_assert(sizeof(struct ls_kv_leaf) == 5 * LS_KV_CACHE_LINE, "whole lines");
 
@@ -190,13 +194,17 @@ struct ls_kv_plan {
     uint32_t failed; /* which mutation the status is about */
     uint16_t status;
     bool batch;
-    bool known_hash; /* mutation[0].hash is already that of its key */
+    bool known_hash; /* mutation[0].hash is already that of its key, and its slot a good guess */
 };
 
 /* ---- Checkpoint: see kv_checkpoint.c. ---- */
 #define LS_KV_CHUNK_TARGET (64 * 1024)
-#define LS_KV_CHUNK_SLOTS  4096 /* walked in one checkpoint_next() at most */
-#define LS_KV_CHUNK_ROOM   (LS_KV_CHUNK_TARGET + LS_KV_VALUE_MAX + 4096)
+#if LS_POISON
+#define LS_KV_CHUNK_SLOTS 64 /* many small steps: more can happen between them */
+#else
+#define LS_KV_CHUNK_SLOTS 4096 /* walked in one checkpoint_next() at most */
+#endif
+#define LS_KV_CHUNK_ROOM (LS_KV_CHUNK_TARGET + LS_KV_VALUE_MAX + 4096)
 
 struct ls_kv_checkpoint {
     /* writer; constant for the walker while the checkpoint is open */
@@ -221,8 +229,10 @@ struct ls_kv_checkpoint {
     uint32_t parked_blocks;
     uint32_t reserve_versions;
     uint32_t reserve_blocks;
+    uint32_t release_slot; /* where the walker was when the parked slots were last looked through */
+    uint32_t release_left; /* parked slots still to be looked at in this round */
     /* walker */
-    _Alignas(LS_KV_CACHE_LINE) uint32_t slot;
+    _Alignas(LS_KV_CACHE_LINE) _Atomic uint32_t slot; /* to be walked next; release; writer: acquire */
     bool begun;
     bool done;
     uint64_t chain; /* checksum of the chunk before */
@@ -252,13 +262,12 @@ struct ls_machine {
     struct ls_kv_key_record *records;
     struct ls_kv_version *versions;
     uint8_t (*blocks)[LS_KV_BLOCK_SIZE];
-    struct ls_kv_leaf *leaves; /* leaf 1 is the first one, for ever */
+    struct ls_kv_leaf *leaves;    /* leaf 1 is the first one, for ever */
+    _Atomic uint32_t *leaf_pages; /* by leaf: its page; writer: release; readers: acquire */
     struct ls_kv_leaf_page *pages;
-    _Atomic uint32_t *current; /* by slot: newest version; writer: release; readers and walker: acquire */
-    _Atomic uint32_t *home;    /* by slot: leaf that has it; writer: release; readers: acquire; a hint for readers */
-    _Atomic uint64_t *hold;    /* by slot: see kv_checkpoint.c */
-    uint32_t *due_place;       /* by slot: place in `due`, 0: has no expiry */
-    struct ls_kv_due *due;     /* from 1 */
+    _Atomic uint64_t *hold; /* by slot: see kv_checkpoint.c */
+    uint32_t *due_place;    /* by slot: place in `due`, 0: has no expiry */
+    struct ls_kv_due *due;  /* from 1 */
     struct ls_kv_retired *retired;
     struct ls_grace *grace;
     void *arena;
@@ -296,15 +305,35 @@ struct ls_machine {
 struct ls_machine *ls_kv_create(const struct ls_machine_limits *limits, struct ls_grace *grace);
 void ls_kv_destroy(struct ls_machine *m);
 /* Most blocks that `count` values of `bytes` bytes together can take. */
-uint64_t ls_kv_blocks_bound(uint64_t bytes, uint64_t count);
+static inline uint64_t ls_kv_blocks_bound(uint64_t bytes, uint64_t count)
+{
+    uint64_t large = bytes / (LS_KV_INLINE_MAX + 1);
+    uint64_t data = bytes / LS_KV_BLOCK_SIZE + (large < count ? large : count);
+    /* Blocks of block numbers: one per 128, rounded up, only for values of more than 56 blocks. */
+    return data + data / LS_KV_REFS_BLOCK + data / LS_KV_REFS_VERSION + 1;
+}
 
 #if LS_POISON
+#include <sched.h>
+
 /* Test builds: freed memory is no longer what a late reader expects. */
 static inline void ls_kv_poison(void *memory, size_t n)
 {
     memset(memory, 0xdd, n);
 }
+
+/* Test builds: now and then the others run on at the worst moment. */
+static inline void ls_kv_pause(void)
+{
+    static _Thread_local uint32_t passed;
+    if (++passed % 32 == 0)
+        sched_yield();
+}
 #else
+static inline void ls_kv_pause(void)
+{
+}
+
 static inline void ls_kv_poison(void *memory, size_t n)
 {
     (void)memory;
@@ -333,24 +362,62 @@ static inline int ls_kv_key_compare(const uint8_t *a, uint32_t a_length, const u
     return a_length < b_length ? -1 : a_length > b_length;
 }
 
+/* Keys are short: comparing words in place is faster than calling memcmp(). */
+static inline bool ls_kv_key_equal(const uint8_t *a, const uint8_t *b, uint32_t n)
+{
+    if (n < 8)
+        return n < 4 ? memcmp(a, b, n) == 0
+                     : ls_hash_load32(a) == ls_hash_load32(b) && ls_hash_load32(a + n - 4) == ls_hash_load32(b + n - 4);
+    for (uint32_t i = 0; i + 8 < n; i += 8) {
+        if (ls_hash_load64(a + i) != ls_hash_load64(b + i))
+            return false;
+    }
+    return ls_hash_load64(a + n - 8) == ls_hash_load64(b + n - 8);
+}
+
 static inline bool ls_kv_record_is(const struct ls_machine *m, uint32_t slot, const uint8_t *key, uint32_t length)
 {
-    return m->records[slot].length == length && memcmp(ls_kv_record_key(m, slot), key, length) == 0;
+    return m->records[slot].length == length && ls_kv_key_equal(ls_kv_record_key(m, slot), key, length);
 }
 
 uint32_t ls_kv_record_new(struct ls_machine *m, const uint8_t *key, uint8_t length); /* writer */
 void ls_kv_record_free(struct ls_machine *m, uint32_t slot);                         /* writer */
 
-/* Slot of the key's record, 0: none. Writer and readers. */
-uint32_t ls_kv_table_find(const struct ls_machine *m, uint64_t hash, const uint8_t *key, uint32_t length);
-/* Slot that probably has the key, without looking at the record; for prefetching. */
-uint32_t ls_kv_table_guess(const struct ls_machine *m, uint64_t hash);
 void ls_kv_table_insert(struct ls_machine *m, uint64_t hash, uint32_t slot); /* writer */
 void ls_kv_table_remove(struct ls_machine *m, uint64_t hash, uint32_t slot); /* writer */
+/* The second half of ls_kv_table_find(). */
+uint32_t ls_kv_table_find_elsewhere(const struct ls_machine *m, const struct ls_kv_bucket *bucket, uint64_t hash,
+                                    const uint8_t *key, uint32_t length);
 
 static inline const struct ls_kv_bucket *ls_kv_table_bucket(const struct ls_machine *m, uint64_t hash)
 {
     return &m->buckets[((hash >> 32) * m->bucket_count) >> 32];
+}
+
+/* Slot in this bucket that probably has the key, without a look at the record; 0: none. All words are compared without
+ * a branch: which one it is cannot be predicted. */
+static inline uint32_t ls_kv_bucket_guess(const struct ls_kv_bucket *bucket, uint64_t hash)
+{
+    uint32_t matches = 0;
+    for (uint32_t i = 0; i < LS_KV_BUCKET_WORDS; i++) {
+        uint64_t word = atomic_load_explicit(&bucket->word[i], memory_order_relaxed);
+        matches |= (uint32_t)(word >> 32 == (uint32_t)hash) << i;
+    }
+    if (matches == 0)
+        return 0;
+    /* Acquire: pairs with the release store of the word in ls_bucket_put(): the record behind it is whole. */
+    return (uint32_t)atomic_load_explicit(&bucket->word[__builtin_ctz(matches)], memory_order_acquire);
+}
+
+/* Slot of the key's record, 0: none. Writer and readers. */
+static inline uint32_t ls_kv_table_find(const struct ls_machine *m, uint64_t hash, const uint8_t *key, uint32_t length)
+{
+    const struct ls_kv_bucket *bucket = ls_kv_table_bucket(m, hash);
+    uint32_t slot = ls_kv_bucket_guess(bucket, hash);
+
+    if (slot != 0 && ls_kv_record_is(m, slot, key, length))
+        return slot;
+    return ls_kv_table_find_elsewhere(m, bucket, hash, key, length);
 }
 
 /* ---- kv_order.c ---- */
@@ -358,8 +425,9 @@ void ls_kv_order_init(struct ls_machine *m);
 void ls_kv_order_insert(struct ls_machine *m, uint32_t slot); /* writer */
 void ls_kv_order_remove(struct ls_machine *m, uint32_t slot); /* writer */
 uint32_t ls_kv_order_find(const struct ls_machine *m, const uint8_t *key, uint32_t length);
-/* Cursor at the first key >= the given one (length 0: at the first key). Readers. */
-void ls_kv_order_seek(const struct ls_machine *m, const uint8_t *key, uint32_t length, struct ls_kv_cursor *cursor);
+/* Cursor at the first key >= the given one (length 0: at the first key). True if that is the one right behind a key,
+ * as asked for by a client that goes on with a scan. Readers. */
+bool ls_kv_order_seek(const struct ls_machine *m, const uint8_t *key, uint32_t length, struct ls_kv_cursor *cursor);
 /* Slots from the cursor on, in order, at most n; moves the cursor. 0: the end. Readers. */
 uint32_t ls_kv_order_next(const struct ls_machine *m, struct ls_kv_cursor *cursor, uint32_t *slots, uint32_t n);
 
@@ -372,14 +440,46 @@ void ls_kv_value_store(struct ls_machine *m, uint32_t version, uint32_t offset, 
 void ls_kv_value_load(const struct ls_machine *m, uint32_t version, uint32_t offset, uint8_t *bytes, uint32_t n);
 /* Contiguous bytes of the value at `offset`; *n: how many, at most to the end of their block. */
 const uint8_t *ls_kv_value_piece(const struct ls_machine *m, uint32_t version, uint32_t offset, uint32_t *n);
-uint64_t ls_kv_version_checksum(const struct ls_machine *m, uint32_t version, uint64_t key_hash);
+uint64_t ls_kv_value_checksum(const struct ls_machine *m, uint32_t version, uint64_t sum); /* of one in blocks */
+
+static inline uint64_t ls_kv_version_checksum(const struct ls_machine *m, uint32_t v, uint64_t key_hash)
+{
+    const struct ls_kv_version *version = &m->versions[v];
+    uint64_t sum = ls_hash_mix(key_hash ^ LS_HASH_0, version->seq ^ LS_HASH_1);
+
+    sum = ls_hash_mix(sum ^ version->length, version->expiry ^ LS_HASH_2);
+    if (version->length <= LS_KV_INLINE_MAX)
+        return ls_hash64(sum, version->bytes, version->length);
+    return version->length == LS_KV_TOMBSTONE ? ls_hash64(sum, version->bytes, 0) : ls_kv_value_checksum(m, v, sum);
+}
+
+/* Has what a reader of the newest version needs on its way. The record should be there already. */
+static inline void ls_kv_version_prefetch(const struct ls_machine *m, uint32_t slot)
+{
+    const struct ls_kv_key_record *record = &m->records[slot];
+    const uint8_t *at = (const uint8_t *)&m->versions[atomic_load_explicit(&record->current, memory_order_relaxed)];
+    uint32_t lines = atomic_load_explicit(&record->lines, memory_order_relaxed);
+
+    __builtin_prefetch(at);
+    for (uint32_t i = 1; i < lines; i++)
+        __builtin_prefetch(at + (size_t)i * LS_KV_CACHE_LINE);
+}
+
+static inline uint8_t ls_kv_version_lines(uint32_t length)
+{
+    if (length == LS_KV_TOMBSTONE)
+        return 1;
+    if (length > LS_KV_INLINE_MAX)
+        return 2; /* the first block numbers */
+    return (uint8_t)((offsetof(struct ls_kv_version, bytes) + length + LS_KV_CACHE_LINE - 1) / LS_KV_CACHE_LINE);
+}
 
 /* The key's version in the view, 0: the key does not exist there. Readers; the writer with its own seq and time. */
 static inline uint32_t ls_kv_version_at(const struct ls_machine *m, uint32_t slot, const struct ls_kv_view *view)
 {
     /* Acquire: pairs with the release store of current in ls_kv_apply.c. `previous` needs none: it was complete when
      * the version that names it was published. */
-    uint32_t v = atomic_load_explicit(&m->current[slot], memory_order_acquire);
+    uint32_t v = atomic_load_explicit(&m->records[slot].current, memory_order_acquire);
     while (v != 0 && m->versions[v].seq > view->seq)
         v = m->versions[v].previous;
     if (v == 0 || m->versions[v].length == LS_KV_TOMBSTONE)

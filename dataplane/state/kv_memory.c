@@ -21,14 +21,6 @@
 #define LS_KV_KEYS_LIMIT  (1ull << 30)
 #define LS_KV_BYTES_LIMIT (1ull << 40)
 
-uint64_t ls_kv_blocks_bound(uint64_t bytes, uint64_t count)
-{
-    uint64_t large = bytes / (LS_KV_INLINE_MAX + 1);
-    uint64_t data = bytes / LS_KV_BLOCK_SIZE + (large < count ? large : count);
-    /* Blocks of block numbers: one per 128, rounded up, only for values of more than 56 blocks. */
-    return data + data / LS_KV_REFS_BLOCK + data / LS_KV_REFS_VERSION + 1;
-}
-
 struct layout {
     uint64_t align;
     uint64_t size;
@@ -74,7 +66,8 @@ static void ls_sizes_compute(const struct ls_machine_limits *limits, struct size
     sizes->reserve_blocks = live_blocks / 2 + 4096;
     /* 256: indexes that mean nothing, and one entry's own needs before it retires anything. */
     sizes->records = keys + sizes->retired + sizes->reserve_versions + 256;
-    sizes->versions = keys + sizes->retired + sizes->reserve_versions + 512;
+    /* Twice the reserve: a key deleted while its old version is held keeps its tombstone, too. */
+    sizes->versions = keys + sizes->retired + 2 * sizes->reserve_versions + 512;
     sizes->blocks = live_blocks + live_blocks / 8 + ls_kv_blocks_bound(LS_KV_BATCH_BYTES_MAX, LS_KV_BATCH_MAX) +
                     sizes->reserve_blocks + (long_keys < keys ? long_keys : keys) + sizes->retired +
                     sizes->reserve_versions + 256;
@@ -88,13 +81,12 @@ static void ls_sizes_compute(const struct ls_machine_limits *limits, struct size
 static void ls_kv_lay_out(struct ls_machine *m, struct layout *layout, const struct sizes *sizes)
 {
     m->buckets = ls_layout_array(layout, sizes->buckets, sizeof(*m->buckets));
-    m->current = ls_layout_array(layout, sizes->records, sizeof(*m->current));
     m->records = ls_layout_array(layout, sizes->records, sizeof(*m->records));
     m->versions = ls_layout_array(layout, sizes->versions, sizeof(*m->versions));
     m->blocks = ls_layout_array(layout, sizes->blocks, LS_KV_BLOCK_SIZE);
     m->leaves = ls_layout_array(layout, sizes->leaves, sizeof(*m->leaves));
+    m->leaf_pages = ls_layout_array(layout, sizes->leaves, sizeof(*m->leaf_pages));
     m->pages = ls_layout_array(layout, sizes->pages, sizeof(*m->pages));
-    m->home = ls_layout_array(layout, sizes->records, sizeof(*m->home));
     m->hold = ls_layout_array(layout, sizes->records, sizeof(*m->hold));
     m->due_place = ls_layout_array(layout, sizes->records, sizeof(*m->due_place));
     m->due = ls_layout_array(layout, sizes->records, sizeof(*m->due));

@@ -5,7 +5,7 @@
  * writer, RCU readers.
  *
  * A leaf stands at a fixed place and names its page: an immutable array of slots together with the number of the next
- * leaf. Whatever changes in a leaf's range is one new page and one store of leaf.page (the idea of a B-link tree,
+ * leaf. Whatever changes in a leaf's range is one new page and one store of its number (the idea of a B-link tree,
  * Lehman and Yao 1981): a split moves the upper half into a new leaf, which the new page names as next; a merge takes
  * the next leaf's keys and its next. A reader that still has the old page goes on where the old page says, through
  * leaves that stay readable until it is done, and meets every key once: what it misses came after its seq.
@@ -25,21 +25,21 @@ void ls_kv_order_init(struct ls_machine *m)
     uint32_t leaf = ls_kv_pool_take(&m->leaf_pool), page = ls_kv_pool_take(&m->page_pool);
     assert(leaf == LS_LEAF_FIRST);
     m->leaves[leaf].height = LS_KV_LEVELS;
-    atomic_store_explicit(&m->leaves[leaf].page, page, memory_order_relaxed);
+    atomic_store_explicit(&m->leaf_pages[leaf], page, memory_order_relaxed);
 }
 
 /* Acquire: pairs with the release store in ls_leaf_set(). */
 static const struct ls_kv_leaf_page *ls_leaf_page(const struct ls_machine *m, uint32_t leaf)
 {
-    return &m->pages[atomic_load_explicit(&m->leaves[leaf].page, memory_order_acquire)];
+    return &m->pages[atomic_load_explicit(&m->leaf_pages[leaf], memory_order_acquire)];
 }
 
 /* Writer. Publishes a new page of the leaf; the old one is retired. */
 static void ls_leaf_set(struct ls_machine *m, uint32_t leaf, uint32_t page)
 {
-    uint32_t old = atomic_load_explicit(&m->leaves[leaf].page, memory_order_relaxed);
+    uint32_t old = atomic_load_explicit(&m->leaf_pages[leaf], memory_order_relaxed);
     /* Release: pairs with ls_leaf_page(). */
-    atomic_store_explicit(&m->leaves[leaf].page, page, memory_order_release);
+    atomic_store_explicit(&m->leaf_pages[leaf], page, memory_order_release);
     ls_kv_retire(m, LS_KV_RETIRED_PAGE, old, 0);
 }
 
@@ -62,21 +62,34 @@ static bool ls_leaf_is_before(const struct ls_machine *m, uint32_t leaf, const u
     return strictly ? order < 0 : order <= 0;
 }
 
+/* All that may be looked at next from this leaf: its neighbours in lanes up to the one it was reached by. */
+static void ls_lane_prefetch(const struct ls_machine *m, uint32_t leaf, uint32_t lanes)
+{
+    for (uint32_t lane = 0; lane < lanes; lane++)
+        __builtin_prefetch(&m->leaves[atomic_load_explicit(&m->leaves[leaf].lane[lane], memory_order_relaxed)]);
+}
+
 /* The last leaf that begins at or before the key, and its page. path[lane], where asked for: the last such leaf in
  * each lane. */
 static uint32_t ls_order_descend(const struct ls_machine *m, const uint8_t *key, uint32_t length, bool strictly,
                                  uint32_t *path, const struct ls_kv_leaf_page **page)
 {
-    uint32_t leaf = LS_LEAF_FIRST, next;
+    uint32_t leaf = LS_LEAF_FIRST, next, beyond = 0; /* a leaf known to be behind the key */
 
     for (uint32_t lane = LS_KV_LEVELS; lane-- > 0;) {
-        while ((next = ls_lane_next(m, leaf, lane)) != 0 && ls_leaf_is_before(m, next, key, length, strictly))
+        while ((next = ls_lane_next(m, leaf, lane)) != 0 && next != beyond) {
+            if (!ls_leaf_is_before(m, next, key, length, strictly)) {
+                beyond = next;
+                break;
+            }
             leaf = next;
+            ls_lane_prefetch(m, leaf, lane + 1);
+        }
         if (path != NULL)
             path[lane] = leaf;
     }
     *page = ls_leaf_page(m, leaf);
-    while ((next = (*page)->next) != 0 && ls_leaf_is_before(m, next, key, length, strictly)) {
+    while ((next = (*page)->next) != 0 && next != beyond && ls_leaf_is_before(m, next, key, length, strictly)) {
         leaf = next;
         *page = ls_leaf_page(m, leaf);
     }
@@ -130,7 +143,7 @@ static uint32_t ls_leaf_height(const struct ls_machine *m, const uint8_t *separa
 static void ls_order_settle(struct ls_machine *m, uint32_t leaf, const uint32_t *slots, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        atomic_store_explicit(&m->home[slots[i]], leaf, memory_order_release);
+        atomic_store_explicit(&m->records[slots[i]].home, leaf, memory_order_release);
 }
 
 /* Writer. A new leaf for the upper part of a full one: `slots` are its keys, `before` is the key in front of them. Not
@@ -151,7 +164,7 @@ static uint32_t ls_leaf_new(struct ls_machine *m, const uint32_t *slots, uint32_
     m->pages[page].next = next;
     m->pages[page].count = n;
     memcpy(m->pages[page].slot, slots, n * sizeof(*slots));
-    atomic_store_explicit(&m->leaves[leaf].page, page, memory_order_relaxed); /* published with the leaf itself */
+    atomic_store_explicit(&m->leaf_pages[leaf], page, memory_order_relaxed); /* published with the leaf itself */
     return leaf;
 }
 
@@ -181,7 +194,7 @@ static void ls_order_split(struct ls_machine *m, uint32_t leaf, const struct ls_
     m->pages[page].next = upper;
     m->pages[page].count = low;
     memcpy(m->pages[page].slot, all, low * sizeof(all[0]));
-    atomic_store_explicit(&m->home[slot], leaf, memory_order_release);
+    atomic_store_explicit(&m->records[slot].home, leaf, memory_order_release);
     ls_order_settle(m, upper, all + low, LS_KV_PAGE_SLOTS + 1 - low);
     ls_leaf_set(m, leaf, page);
     ls_leaf_link(m, upper, path);
@@ -207,7 +220,7 @@ void ls_kv_order_insert(struct ls_machine *m, uint32_t slot)
     memcpy(new->slot, old->slot, at * sizeof(new->slot[0]));
     new->slot[at] = slot;
     memcpy(new->slot + at + 1, old->slot + at, (old->count - at) * sizeof(new->slot[0]));
-    atomic_store_explicit(&m->home[slot], leaf, memory_order_release);
+    atomic_store_explicit(&m->records[slot].home, leaf, memory_order_release);
     ls_leaf_set(m, leaf, page);
 }
 
@@ -228,13 +241,13 @@ static void ls_order_merge(struct ls_machine *m, uint32_t left, uint32_t right)
         assert(ls_lane_next(m, path[lane], lane) == right);
         ls_lane_link(m, path[lane], lane, ls_lane_next(m, right, lane));
     }
-    ls_kv_retire(m, LS_KV_RETIRED_PAGE, atomic_load_explicit(&m->leaves[right].page, memory_order_relaxed), 0);
+    ls_kv_retire(m, LS_KV_RETIRED_PAGE, atomic_load_explicit(&m->leaf_pages[right], memory_order_relaxed), 0);
     ls_kv_retire(m, LS_KV_RETIRED_LEAF, right, 0);
 }
 
 void ls_kv_order_remove(struct ls_machine *m, uint32_t slot)
 {
-    uint32_t leaf = atomic_load_explicit(&m->home[slot], memory_order_relaxed), before;
+    uint32_t leaf = atomic_load_explicit(&m->records[slot].home, memory_order_relaxed), before;
     const struct ls_kv_leaf_page *old = ls_leaf_page(m, leaf), *page;
     uint32_t at = ls_page_place(old, slot), new = ls_kv_pool_take(&m->page_pool), count;
 
@@ -273,7 +286,7 @@ uint32_t ls_kv_order_find(const struct ls_machine *m, const uint8_t *key, uint32
 static bool ls_order_seek_slot(const struct ls_machine *m, uint32_t slot, struct ls_kv_cursor *cursor)
 {
     /* Acquire: pairs with the release stores of home. */
-    uint32_t leaf = atomic_load_explicit(&m->home[slot], memory_order_acquire);
+    uint32_t leaf = atomic_load_explicit(&m->records[slot].home, memory_order_acquire);
 
     assert(leaf != 0); /* set before the table had the record */
     cursor->page = ls_leaf_page(m, leaf);
@@ -281,26 +294,41 @@ static bool ls_order_seek_slot(const struct ls_machine *m, uint32_t slot, struct
     return cursor->at < cursor->page->count;
 }
 
-void ls_kv_order_seek(const struct ls_machine *m, const uint8_t *key, uint32_t length, struct ls_kv_cursor *cursor)
+bool ls_kv_order_seek(const struct ls_machine *m, const uint8_t *key, uint32_t length, struct ls_kv_cursor *cursor)
 {
-    uint32_t slot = 0;
-
     /* The table is faster than the lanes, and its cost does not grow with the number of keys. A scan that goes on
-     * behind a key asks for that key and a zero byte, which is the very next key that could exist. */
-    if (length > 0 && length <= LS_KV_KEY_MAX)
-        slot = ls_kv_table_find(m, ls_kv_key_hash(key, length), key, length);
-    if (slot != 0 && ls_order_seek_slot(m, slot, cursor))
-        return;
-    if (slot == 0 && length > 1 && key[length - 1] == 0) {
-        slot = ls_kv_table_find(m, ls_kv_key_hash(key, length - 1), key, length - 1);
-        if (slot != 0 && ls_order_seek_slot(m, slot, cursor)) {
-            cursor->at++;
-            return;
-        }
+     * behind a key asks for that key and a zero byte, which is the very next key that could exist: if the key itself
+     * is known, its place is, whether or not the longer one exists. */
+    bool behind = length > 1 && key[length - 1] == 0;
+    uint32_t known = length - behind, slot = 0;
+
+    if (known > 0 && known <= LS_KV_KEY_MAX)
+        slot = ls_kv_table_find(m, ls_kv_key_hash(key, known), key, known);
+    if (slot != 0 && ls_order_seek_slot(m, slot, cursor)) {
+        cursor->at += behind;
+        return behind;
     }
     (void)ls_order_descend(m, key, length, false, NULL, &cursor->page);
     ls_page_prefetch_records(m, cursor->page);
     cursor->at = ls_page_lower_bound(m, cursor->page, key, length);
+    return false;
+}
+
+/* To the next leaf, with the one behind that on its way. */
+static void ls_order_turn_page(const struct ls_machine *m, struct ls_kv_cursor *cursor)
+{
+    const struct ls_kv_leaf_page *page = NULL;
+
+    if (cursor->page->next != 0) {
+        page = ls_leaf_page(m, cursor->page->next);
+        if (page->next != 0) {
+            const uint8_t *after = (const uint8_t *)ls_leaf_page(m, page->next);
+            __builtin_prefetch(after);
+            __builtin_prefetch(after + LS_KV_CACHE_LINE);
+        }
+    }
+    cursor->page = page;
+    cursor->at = 0;
 }
 
 uint32_t ls_kv_order_next(const struct ls_machine *m, struct ls_kv_cursor *cursor, uint32_t *slots, uint32_t n)
@@ -312,11 +340,9 @@ uint32_t ls_kv_order_next(const struct ls_machine *m, struct ls_kv_cursor *curso
         if (cursor->at < page->count) {
             slots[taken] = page->slot[cursor->at++];
             __builtin_prefetch(&m->records[slots[taken]]);
-            __builtin_prefetch((const void *)&m->current[slots[taken]]);
             taken++;
         } else {
-            cursor->page = page->next != 0 ? ls_leaf_page(m, page->next) : NULL;
-            cursor->at = 0;
+            ls_order_turn_page(m, cursor);
         }
     }
     return taken;

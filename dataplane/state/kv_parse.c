@@ -52,8 +52,10 @@ static uint16_t ls_mutation_parse(const uint8_t *bytes, uint32_t room, bool know
     mutation->value_length = op.value_length;
     mutation->argument = op.argument;
     mutation->ttl = op.ttl;
-    if (!known_hash)
+    if (!known_hash) {
         mutation->hash = ls_kv_key_hash(mutation->key, mutation->key_length);
+        mutation->slot = 0;
+    }
     *used = (uint32_t)sizeof(op) + op.key_length + op.value_length;
     return LS_STATUS_OK;
 }

@@ -44,6 +44,7 @@ static uint32_t ls_read_find(const struct ls_machine *m, const uint8_t *key, uin
     uint32_t slot = ls_kv_table_find(m, ls_kv_key_hash(key, length), key, length);
     uint32_t v = slot != 0 ? ls_kv_version_at(m, slot, view) : 0;
 
+    ls_kv_pause();
     if (v != 0)
         ls_version_verify(m, slot, v);
     return v;
@@ -192,13 +193,13 @@ static uint16_t ls_read_multi(const struct ls_machine *m, const struct ls_kv_op 
         __builtin_prefetch(ls_kv_table_bucket(m, keys[i].hash));
     }
     for (uint32_t i = 0; i < op->count; i++) {
-        uint32_t slot = ls_kv_table_guess(m, keys[i].hash);
+        uint32_t slot = ls_kv_bucket_guess(ls_kv_table_bucket(m, keys[i].hash), keys[i].hash);
         __builtin_prefetch(&m->records[slot]);
-        __builtin_prefetch((const void *)&m->current[slot]);
     }
     while (done < op->count) {
         uint32_t slot = ls_kv_table_find(m, keys[done].hash, keys[done].key, keys[done].length);
         uint32_t v = slot != 0 ? ls_kv_version_at(m, slot, view) : 0;
+        ls_kv_pause();
         if (v != 0)
             ls_version_verify(m, slot, v);
         if (!ls_page_emit(m, v, NULL, 0, true, result))
@@ -224,18 +225,15 @@ struct ls_scan {
 static bool ls_scan_window(const struct ls_machine *m, const uint32_t *slots, uint32_t n, const struct ls_kv_view *view,
                            struct ls_scan *scan, struct ls_read_result *result)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        const struct ls_kv_version *newest =
-            &m->versions[atomic_load_explicit(&m->current[slots[i]], memory_order_relaxed)];
-        __builtin_prefetch(newest);
-        __builtin_prefetch((const uint8_t *)newest + LS_KV_CACHE_LINE);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        ls_kv_version_prefetch(m, slots[i]);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t slot = slots[i], v, length = m->records[slot].length;
         const uint8_t *key = ls_kv_record_key(m, slot);
 
         if (scan->end_length != 0 && ls_kv_key_compare(key, length, scan->end, scan->end_length) >= 0)
             return false;
+        ls_kv_pause();
         v = ls_kv_version_at(m, slot, view);
         if (v != 0)
             ls_version_verify(m, slot, v);
@@ -251,6 +249,24 @@ static bool ls_scan_window(const struct ls_machine *m, const uint32_t *slots, ui
         scan->more = false;
     }
     return true;
+}
+
+/* A client that goes on with a scan will do so again: has what it asks for next on its way into the cache. The records
+ * of the page after next, so that those of the next one are there when their versions are asked for. */
+static void ls_scan_read_ahead(const struct ls_machine *m, struct ls_kv_cursor *cursor, uint32_t page)
+{
+    uint32_t slots[LS_KV_SCAN_WINDOW], n = page < LS_KV_SCAN_WINDOW ? page : LS_KV_SCAN_WINDOW;
+
+    n = ls_kv_order_next(m, cursor, slots, n);
+    if (n == 0)
+        return;
+    for (uint32_t i = 0; i < n; i++)
+        ls_kv_version_prefetch(m, slots[i]);
+    /* The last key of the next page is what the page after that will be asked for by. */
+    uint32_t last = slots[n - 1];
+    uint64_t hash = ls_kv_key_hash(ls_kv_record_key(m, last), m->records[last].length);
+    __builtin_prefetch(ls_kv_table_bucket(m, hash));
+    (void)ls_kv_order_next(m, cursor, slots, n);
 }
 
 static uint16_t ls_read_scan(const struct ls_machine *m, const struct ls_kv_op *op, const uint8_t *rest,
@@ -273,11 +289,13 @@ static uint16_t ls_read_scan(const struct ls_machine *m, const struct ls_kv_op *
     scan.end = rest + op->key_length;
     scan.end_length = op->value_length;
 
-    ls_kv_order_seek(m, rest, op->key_length, &cursor);
+    bool going_on = ls_kv_order_seek(m, rest, op->key_length, &cursor);
     do {
         uint32_t wanted = scan.want - scan.emitted + 1; /* one more, to know whether there is more */
         n = ls_kv_order_next(m, &cursor, slots, wanted < LS_KV_SCAN_WINDOW ? wanted : LS_KV_SCAN_WINDOW);
     } while (n > 0 && ls_scan_window(m, slots, n, view, &scan, result));
+    if (going_on && scan.more)
+        ls_scan_read_ahead(m, &cursor, scan.emitted);
     return ls_page_end(scan.emitted, scan.more, result);
 }
 

@@ -27,7 +27,7 @@ bool ls_kv_retire_has_room(const struct ls_machine *m, uint64_t items)
 static void ls_retired_key(struct ls_machine *m, uint32_t slot, uint32_t tombstone)
 {
     m->retired_keys--;
-    if (atomic_load_explicit(&m->current[slot], memory_order_relaxed) != tombstone)
+    if (atomic_load_explicit(&m->records[slot].current, memory_order_relaxed) != tombstone)
         return;
     ls_kv_table_remove(m, ls_kv_key_hash(ls_kv_record_key(m, slot), m->records[slot].length), slot);
     ls_kv_order_remove(m, slot);
@@ -38,8 +38,8 @@ static void ls_retired_record(struct ls_machine *m, uint32_t slot)
 {
     if (ls_kv_checkpoint_defers(m, slot))
         return;
-    ls_kv_version_free(m, atomic_load_explicit(&m->current[slot], memory_order_relaxed));
-    atomic_store_explicit(&m->current[slot], 0, memory_order_relaxed);
+    ls_kv_version_free(m, atomic_load_explicit(&m->records[slot].current, memory_order_relaxed));
+    atomic_store_explicit(&m->records[slot].current, 0, memory_order_relaxed);
     ls_kv_record_free(m, slot);
 }
 
@@ -59,12 +59,11 @@ static void ls_retired_free(struct ls_machine *m, uint64_t kind, uint32_t a, uin
         ls_kv_poison(&m->pages[a], sizeof(m->pages[a]));
         ls_kv_pool_give(&m->page_pool, a);
         break;
-    case LS_KV_RETIRED_LEAF:
+    default:
+        assert(kind == LS_KV_RETIRED_LEAF);
         ls_kv_poison(&m->leaves[a], sizeof(m->leaves[a]));
         ls_kv_pool_give(&m->leaf_pool, a);
         break;
-    default:
-        assert(!"unknown kind on the retire list");
     }
 }
 

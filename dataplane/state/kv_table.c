@@ -21,26 +21,22 @@ static uint64_t ls_kv_table_word(uint64_t hash, uint32_t slot)
     return hash << 32 | slot;
 }
 
-/* Acquire: pairs with the release store of the word in ls_bucket_put(): the record behind it is whole. */
-static uint64_t ls_bucket_load(const struct ls_kv_bucket *bucket, uint32_t i)
-{
-    return atomic_load_explicit(&bucket->word[i], memory_order_acquire);
-}
-
+/* Every word: two keys may agree in 32 bits of hash. */
 static uint32_t ls_bucket_find(const struct ls_machine *m, const struct ls_kv_bucket *bucket, uint64_t hash,
                                const uint8_t *key, uint32_t length)
 {
     for (uint32_t i = 0; i < LS_KV_BUCKET_WORDS; i++) {
-        uint64_t word = ls_bucket_load(bucket, i);
+        /* Acquire: pairs with the release store of the word in ls_bucket_put(): the record behind it is whole. */
+        uint64_t word = atomic_load_explicit(&bucket->word[i], memory_order_acquire);
         if (word >> 32 == (uint32_t)hash && (uint32_t)word != 0 && ls_kv_record_is(m, (uint32_t)word, key, length))
             return (uint32_t)word;
     }
     return 0;
 }
 
-uint32_t ls_kv_table_find(const struct ls_machine *m, uint64_t hash, const uint8_t *key, uint32_t length)
+uint32_t ls_kv_table_find_elsewhere(const struct ls_machine *m, const struct ls_kv_bucket *bucket, uint64_t hash,
+                                    const uint8_t *key, uint32_t length)
 {
-    const struct ls_kv_bucket *bucket = ls_kv_table_bucket(m, hash);
     uint32_t slot = ls_bucket_find(m, bucket, hash, key, length);
 
     if (slot != 0)
@@ -53,22 +49,11 @@ uint32_t ls_kv_table_find(const struct ls_machine *m, uint64_t hash, const uint8
     return slot;
 }
 
-uint32_t ls_kv_table_guess(const struct ls_machine *m, uint64_t hash)
-{
-    const struct ls_kv_bucket *bucket = ls_kv_table_bucket(m, hash);
-    for (uint32_t i = 0; i < LS_KV_BUCKET_WORDS; i++) {
-        uint64_t word = atomic_load_explicit(&bucket->word[i], memory_order_relaxed);
-        if (word >> 32 == (uint32_t)hash)
-            return (uint32_t)word;
-    }
-    return 0;
-}
-
 static bool ls_bucket_put(struct ls_kv_bucket *bucket, uint64_t word)
 {
     for (uint32_t i = 0; i < LS_KV_BUCKET_WORDS; i++) {
         if (atomic_load_explicit(&bucket->word[i], memory_order_relaxed) == 0) {
-            /* Release: pairs with ls_bucket_load(). */
+            /* Release: pairs with the acquire loads of whoever looks for a key. */
             atomic_store_explicit(&bucket->word[i], word, memory_order_release);
             return true;
         }
@@ -145,6 +130,9 @@ void ls_kv_record_free(struct ls_machine *m, uint32_t slot)
         ls_kv_poison(m->blocks[record->block], LS_KV_BLOCK_SIZE);
         ls_kv_pool_give(&m->block_pool, record->block);
     }
-    ls_kv_poison(record, sizeof(*record));
+    /* Not what the walker may look at even now. */
+    ls_kv_poison(record->key, sizeof(record->key));
+    record->block = 0;
+    record->length = 0;
     ls_kv_pool_give(&m->record_pool, slot);
 }

@@ -131,17 +131,9 @@ void ls_kv_value_load(const struct ls_machine *m, uint32_t v, uint32_t offset, u
     }
 }
 
-uint64_t ls_kv_version_checksum(const struct ls_machine *m, uint32_t v, uint64_t key_hash)
+uint64_t ls_kv_value_checksum(const struct ls_machine *m, uint32_t v, uint64_t sum)
 {
-    const struct ls_kv_version *version = &m->versions[v];
-    uint64_t sum = ls_hash_mix(key_hash ^ LS_HASH_0, version->seq ^ LS_HASH_1);
-
-    sum = ls_hash_mix(sum ^ version->length, version->expiry ^ LS_HASH_2);
-    if (version->length <= LS_KV_INLINE_MAX)
-        return ls_hash64(sum, version->bytes, version->length);
-    if (version->length == LS_KV_TOMBSTONE)
-        return ls_hash64(sum, NULL, 0);
-    for (uint32_t offset = 0, n; offset < version->length; offset += n) {
+    for (uint32_t offset = 0, n; offset < m->versions[v].length; offset += n) {
         const uint8_t *piece = ls_kv_value_piece(m, v, offset, &n);
         sum = ls_hash64(sum, piece, n);
     }

@@ -421,6 +421,24 @@ static void check_commit(struct sim *sim, struct sim_node *node, uint64_t commit
     }
 }
 
+/* A node that gives up must be right: its sequencer no longer holds what comes behind the point where they part. */
+static void check_too_far_behind(struct sim *sim, const struct sim_node *node)
+{
+    const struct sim_ledger *l = &sim->ledger;
+    const struct sim_epoch *epoch = &l->epoch[node->view.epoch];
+    if (!epoch->opened)
+        sim_violate(sim, "H", "node %u halted in epoch %lu, which has no sequencer", node->id, node->view.epoch);
+    const struct sim_node *sequencer = &sim->node[epoch->node - 1];
+    uint64_t common = node->last_seq < epoch->last_seq ? node->last_seq : epoch->last_seq;
+    while (epoch->log[common] != node->path[common])
+        common--;
+    uint64_t end = l->record[node->path[common]].end;
+    if (sequencer->incarnation == epoch->incarnation && sequencer->view.epoch == node->view.epoch &&
+        end >= ls_log_oldest(sequencer->log))
+        sim_violate(sim, "H", "node %u halted as too far behind at %lu; node %u holds log bytes from %lu on", node->id,
+                    end, sequencer->id, ls_log_oldest(sequencer->log));
+}
+
 static void check_role(struct sim *sim, struct sim_node *node, const struct ls_replica_view *view)
 {
     if (view->epoch < node->promised)
@@ -431,6 +449,7 @@ static void check_role(struct sim *sim, struct sim_node *node, const struct ls_r
         SIM_TRACE(sim, "n%u halts: %s", node->id, ls_halt_text(view->halt));
         if (view->halt != LS_HALT_TOO_FAR_BEHIND)
             sim_violate(sim, "H", "node %u halted: %s", node->id, ls_halt_text(view->halt));
+        check_too_far_behind(sim, node);
     }
     if (is_sequencer(view->role) && node->installed_epoch != view->epoch)
         sim_violate(sim, "E2", "node %u is sequencer of epoch %lu without having opened it", node->id, view->epoch);

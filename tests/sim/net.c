@@ -128,7 +128,41 @@ static void launch(struct sim *sim, uint32_t index, uint32_t from, uint32_t to)
                                                    .argument = index});
 }
 
-static void launch_copy(struct sim *sim, const struct sim_packet *packet, uint32_t from, uint32_t to)
+/* A frame whose checksum is good and which is not for anyone here: of another cluster, version, kind. */
+static void forge(struct sim *sim, struct sim_packet *packet)
+{
+    struct ls_frame_header *header = (struct ls_frame_header *)packet->data;
+    switch (sim_rng_below(&sim->rng_net, 8)) {
+    case 0:
+        header->cluster ^= 1;
+        break;
+    case 1:
+        header->generation++;
+        break;
+    case 2:
+        header->group = 1;
+        break;
+    case 3:
+        header->version++;
+        break;
+    case 4:
+        header->type = LS_FRAME_TYPES;
+        break;
+    case 5:
+        header->flags = 0x8000;
+        break;
+    case 6:
+        header->zero = 1;
+        break;
+    default:
+        header->type = 0;
+        break;
+    }
+    (void)ls_frame_end(packet->data, packet->data + packet->length);
+    packet->damaged = true;
+}
+
+static void launch_copy(struct sim *sim, const struct sim_packet *packet, uint32_t from, uint32_t to, bool forged)
 {
     /* Copies are the network's own: they must not take the last buffers from the nodes. */
     if (sim->packets_free < SIM_PACKETS / 4)
@@ -141,6 +175,8 @@ static void launch_copy(struct sim *sim, const struct sim_packet *packet, uint32
     copy->to = packet->to;
     copy->damaged = packet->damaged;
     copy->replayed = packet->replayed;
+    if (forged)
+        forge(sim, copy);
     launch(sim, index, from, to);
 }
 
@@ -197,12 +233,14 @@ static void mischief(struct sim *sim, const struct sim_packet *packet, uint32_t 
         remember(sim, packet, from, to);
         if (sim->replays > 0 && sim_rng_chance(rng, c->replay_ppm)) {
             const struct sim_packet *old = &sim->packet[sim->replay[sim_rng_below(rng, sim->replays)]];
-            launch_copy(sim, old, old->end >> 8, old->end & 0xff);
+            launch_copy(sim, old, old->end >> 8, old->end & 0xff, false);
             sim->stats.replayed++;
         }
     }
     if (sim_rng_chance(rng, c->astray_ppm))
-        launch_copy(sim, packet, from, (uint32_t)sim_rng_below(rng, sim->config.nodes));
+        launch_copy(sim, packet, from, (uint32_t)sim_rng_below(rng, sim->config.nodes), false);
+    if (sim_rng_chance(rng, c->garbage_ppm))
+        launch_copy(sim, packet, from, to, true);
     if (sim_rng_chance(rng, c->garbage_ppm) && sim->packets_free > SIM_PACKETS / 4) {
         uint32_t index = packet_take(sim);
         struct sim_packet *made = &sim->packet[index];
@@ -263,7 +301,7 @@ static void io_send(struct ls_io *base, struct ls_frame *frame)
     if (!sim->healed) {
         mischief(sim, packet, io->end, to);
         if (sim_rng_chance(rng, c->duplicate_ppm))
-            launch_copy(sim, packet, io->end, to);
+            launch_copy(sim, packet, io->end, to, false);
     }
     if (!sim->healed && sim_rng_chance(rng, c->corrupt_ppm))
         damage(sim, packet, false);

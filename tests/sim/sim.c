@@ -112,7 +112,7 @@ static void draw_size(struct sim_config *c, struct sim_rng *rng, uint32_t nodes)
     c->client_window = sim_rng_below(rng, 8) == 0 ? LS_WINDOW_MAX : c->window;
     c->clients = 1 + (uint32_t)sim_rng_below(rng, SIM_CLIENTS_MAX);
     c->sessions_max = sim_rng_below(rng, 4) ? 64 : c->clients + 1;
-    c->session_idle_ns = sim_rng_below(rng, 3) ? 2000 * SIM_MS : 20 * SIM_MS;
+    c->session_idle_ns = sim_rng_below(rng, 3) ? 2000 * SIM_MS : (2 + sim_rng_below(rng, 20)) * SIM_MS;
     c->keys_max = sim_rng_below(rng, 3) ? 512 : 24;
     c->bytes_max = sim_rng_below(rng, 3) ? 512 * 1024 : 16 * 1024;
     if (c->op_max > 65536)
@@ -129,7 +129,7 @@ static void draw_times(struct sim_config *c, struct sim_rng *rng)
     c->inflight_max = sim_rng_below(rng, 2) ? 1024 * 1024 : 4096 + sim_rng_below(rng, 32768);
     c->turn_ns = 200 + sim_rng_spread(rng, 3000);
     c->burst_max = sim_rng_below(rng, 2) ? LS_BURST : 1 + (uint32_t)sim_rng_below(rng, LS_BURST);
-    c->grace_ns = 1 + sim_rng_spread(rng, 300 * SIM_US);
+    c->grace_ns = 1 + sim_rng_spread(rng, sim_rng_below(rng, 6) == 0 ? 30 * SIM_MS : 300 * SIM_US);
     c->inbox = sim_rng_below(rng, 4) ? SIM_INBOX : 16;
     c->latency_ns = 1000 + sim_rng_below(rng, 20000);
     c->jitter_ns = sim_rng_below(rng, 2) ? sim_rng_below(rng, 5000) : 0;
@@ -181,7 +181,7 @@ static void draw_load(struct sim_config *c, struct sim_rng *rng)
     static const uint32_t counts[] = {60, 120, 120, 250, 250, 500, 1000, 2000};
     c->operations = counts[sim_rng_below(rng, 8)];
     c->depth = sim_rng_below(rng, 3) == 0 ? 1 : 1 + (uint32_t)sim_rng_below(rng, 80);
-    c->think_ns = sim_rng_spread(rng, 2 * SIM_MS);
+    c->think_ns = sim_rng_spread(rng, sim_rng_below(rng, 8) == 0 ? 20 * SIM_MS : 2 * SIM_MS);
     c->keys = 4 + (uint32_t)sim_rng_below(rng, sim_rng_below(rng, 2) ? 40 : 500);
     c->value_max = sim_rng_below(rng, 2) ? 100 : 1100;
     c->large_ppm = ppm(rng, 30, 60000);
@@ -357,11 +357,14 @@ static bool converged(struct sim *sim)
 static bool majority_is_left(const struct sim *sim)
 {
     uint32_t left = 0;
+    bool begun = false; /* an empty log is opened by all voters together */
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         const struct sim_node *node = &sim->node[i];
+        begun |= node->view.commit > 0;
         left += node->voter && node->counts && node->view.role != LS_ROLE_HALTED && !sim_is_stranded(sim, node);
     }
-    return left > (sim->config.nodes - sim->config.learners) / 2;
+    uint32_t voters = sim->config.nodes - sim->config.learners;
+    return begun ? left > voters / 2 : left == voters;
 }
 
 static void pending_describe(struct sim *sim, char *text, size_t room)

@@ -424,7 +424,8 @@ struct sim_stats {
     uint64_t status[64]; /* of completions */
     uint64_t busy[64];   /* in BUSY frames */
     uint64_t counters[LS_COUNTERS];
-    uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, halts, stranded, majority_lost;
+    uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, halts, stranded,
+        majority_lost;
     uint64_t age_understated, age_error_max;
 };
 

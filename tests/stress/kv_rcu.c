@@ -364,16 +364,20 @@ static int discard(struct ls_checkpoint_sink *sink, const void *bytes, size_t n)
 static void *run_walker(void *argument)
 {
     struct ls_checkpoint_sink sink = {.write = discard};
+    uint64_t random = (uint64_t)(uintptr_t)argument;
 
-    (void)argument;
     while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
         if (atomic_load(&checkpoint) != 1) {
             sched_yield();
             continue;
         }
         int more;
-        while ((more = ls_kv.checkpoint_next(machine, &sink)) == 1)
-            ;
+        while ((more = ls_kv.checkpoint_next(machine, &sink)) == 1) {
+            /* Sometimes long enough for records to be deleted, freed and used again behind and before the walker. */
+            uint64_t periods = atomic_load(&grace.completed) + (next_random(&random) % 16 == 0 ? 4 : 0);
+            while (atomic_load(&grace.completed) < periods)
+                sched_yield();
+        }
         CHECK(more == 0 || more == -ECANCELED, "checkpoint: %d", more);
         atomic_fetch_add(more == 0 ? &checkpoints_done : &checkpoints_cancelled, 1);
         atomic_store(&checkpoint, 2);
@@ -395,7 +399,7 @@ int main(int argc, char **argv)
         CHECK(pthread_create(&readers[i], NULL, run_reader, (void *)(uintptr_t)(seed * READERS + i + 1)) == 0,
               "thread");
     CHECK(pthread_create(&gp, NULL, run_grace_periods, NULL) == 0, "thread");
-    CHECK(pthread_create(&walker, NULL, run_walker, NULL) == 0, "thread");
+    CHECK(pthread_create(&walker, NULL, run_walker, (void *)(uintptr_t)seed) == 0, "thread");
     write_log(seed, seconds);
     atomic_store(&stop, true);
     for (uint32_t i = 0; i < READERS; i++)

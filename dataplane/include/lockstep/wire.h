@@ -139,7 +139,8 @@ struct ls_range_body {
 enum ls_answer_kind {
     LS_ANSWER_PARTING = 1, /* where the two logs part; the verification question `number` of `incarnation` */
     LS_ANSWER_READ = 2,    /* read index: a position; all read questions up to `number` of `incarnation` */
-    LS_ANSWER_TOO_OLD = 3, /* the log no longer reaches back to the parting point: a checkpoint is needed */
+    LS_ANSWER_TOO_OLD = 3, /* the log no longer reaches back to the parting point: a checkpoint is needed. Its oldest
+                              position; who is verified and holds that much is not meant */
 };
 
 struct ls_answer_record {

@@ -168,24 +168,25 @@ static void the_sequencer_answers_a_question_after_its_probe(void **state)
     assert_int_equal(index->position, atomic_load(&rig->seam.commit));
 }
 
-/* Commit of an opening sequencer lags behind what older epochs have acknowledged: its first entry is the least index. */
+/* Commit of an opening sequencer lags behind what older epochs have acknowledged: its first entry is the least index.
+ */
 static void a_question_to_an_opening_sequencer_waits_for_the_epoch(void **state)
 {
     struct rig *rig = *state;
     struct rig_from asker = {.node = 3, .incarnation = 33, .epoch = 1};
     rig_seal(rig, 1);
     assert_int_equal(rig_install(rig, 1), 0);
+    rig->replica->from_nothing = false; /* not the very first epoch: a majority opens it */
     rig_ack(rig, asker, (struct ls_ack_body){.question = 1});
     rig_turn(rig, 1000);
     rig_ack(rig, asker,
             (struct ls_ack_body){.limit = RIG_LOG_SIZE, .question = 1, .flags = LS_ACK_VERIFIED | LS_ACK_READ});
     rig_turn(rig, 1000);
     assert_int_equal(rig_role(rig), LS_ROLE_OPENING);
-    rig_ack(rig, asker,
-            (struct ls_ack_body){.position = rig->log.end,
-                                 .limit = RIG_LOG_SIZE,
-                                 .probe = rig->replica->probe,
-                                 .flags = LS_ACK_VERIFIED});
+    rig_ack(
+        rig, asker,
+        (struct ls_ack_body){
+            .position = rig->log.end, .limit = RIG_LOG_SIZE, .probe = rig->replica->probe, .flags = LS_ACK_VERIFIED});
     rig_turn(rig, 1000);
     rig_clear(rig);
     rig_apply(rig);

@@ -55,44 +55,60 @@ static void install_is_refused_unless_sealed_at_that_epoch(void **state)
     assert_int_equal(rig_install(rig, 5), 1); /* it is no longer sealed */
 }
 
-static void an_epoch_opens_with_a_majority(void **state)
+static void verify(struct rig *rig, uint16_t node, uint64_t position)
+{
+    struct rig_from from = {.node = node, .incarnation = node * 11u, .epoch = 1};
+    rig_ack(rig, from, (struct ls_ack_body){.question = 1});
+    rig_turn(rig, 0);
+    rig_ack(rig, from, (struct ls_ack_body){.position = 0, .limit = RIG_LOG_SIZE, .flags = LS_ACK_VERIFIED});
+    rig_turn(rig, 0);
+    rig_ack(rig, from, (struct ls_ack_body){.position = position, .limit = RIG_LOG_SIZE, .flags = LS_ACK_VERIFIED});
+    rig_turn(rig, 0);
+}
+
+static void an_empty_log_is_opened_by_all_voters_together(void **state)
 {
     struct rig *rig = *state;
     rig_seal(rig, 1);
     rig_install(rig, 1);
     rig_turn(rig, 2000000);
     assert_int_equal(rig_role(rig), LS_ROLE_OPENING);
-    assert_int_equal(atomic_load(&rig->seam.commit), 0);
-    rig_ack(rig, LEADER, (struct ls_ack_body){.question = 1});
-    rig_turn(rig, 0);
-    const struct ls_heartbeat_body *beat = rig_body(rig, ls_heartbeat_body, LS_FRAME_HEARTBEAT);
-    (void)beat;
-    rig_ack(rig, LEADER, (struct ls_ack_body){.position = 0, .limit = RIG_LOG_SIZE, .flags = LS_ACK_VERIFIED});
-    rig_turn(rig, 0);
-    assert_int_equal(rig_sent(rig, LS_FRAME_ORDER), 1);
-    rig_ack(rig, LEADER,
-            (struct ls_ack_body){.position = rig->log.end, .limit = RIG_LOG_SIZE, .flags = LS_ACK_VERIFIED});
-    rig_turn(rig, 0);
+    verify(rig, 2, rig->log.end);
+    assert_true(rig_sent(rig, LS_FRAME_ORDER) > 0);
+    assert_int_equal(atomic_load(&rig->seam.commit), 0); /* node 3 may know better */
+    verify(rig, 3, rig->log.end);
     assert_int_equal(atomic_load(&rig->seam.commit), rig->log.end);
     assert_int_equal(rig_role(rig), LS_ROLE_OPENING); /* committed, not yet applied */
     rig_apply(rig);
     rig_turn(rig, 0);
     assert_int_equal(rig_role(rig), LS_ROLE_SEQUENCER);
+    uint64_t next = rig_entry(&rig->log, LS_ENTRY_OPERATION, 1, 1, "from here on a majority suffices");
+    verify(rig, 2, next);
+    assert_int_equal(atomic_load(&rig->seam.commit), next);
 }
 
-static void acknowledgements_count_only_after_a_parting_answer(void **state)
+static enum ls_halt halt_of(struct rig *rig)
+{
+    struct ls_replica_view view;
+    ls_replica_view(rig->replica, &view);
+    return view.halt;
+}
+
+static void an_acknowledgement_that_nobody_here_caused_halts(void **state)
 {
     struct rig *rig = *state;
     rig_seal(rig, 1);
     rig_install(rig, 1);
+    /* Node 2 has verified in epoch 1 with a predecessor of this incarnation, of which this one knows nothing. */
     rig_ack(rig, LEADER,
             (struct ls_ack_body){.position = rig->log.end, .limit = RIG_LOG_SIZE, .flags = LS_ACK_VERIFIED});
     rig_turn(rig, 0);
     assert_int_equal(atomic_load(&rig->seam.commit), 0);
     assert_int_equal(rig_count(rig, LS_COUNT_drop_ack_position), 1);
+    assert_int_equal(halt_of(rig), LS_HALT_MEMORY_LOST);
 }
 
-static void an_acknowledgement_beyond_the_log_is_dropped(void **state)
+static void an_acknowledgement_beyond_the_log_halts(void **state)
 {
     struct rig *rig = *state;
     rig_lead(rig, 1);
@@ -102,6 +118,7 @@ static void an_acknowledgement_beyond_the_log_is_dropped(void **state)
     rig_turn(rig, 0);
     assert_int_equal(rig_count(rig, LS_COUNT_drop_ack_position), 1);
     assert_int_equal(atomic_load(&rig->seam.commit), commit);
+    assert_int_equal(halt_of(rig), LS_HALT_MEMORY_LOST);
 }
 
 static void another_incarnation_does_not_count(void **state)
@@ -270,11 +287,34 @@ static void a_replica_too_far_behind_says_so(void **state)
     struct rig *rig = *state;
     rig_follow(rig, 1);
     rig_heartbeat(rig, LEADER, (struct ls_heartbeat_body){0},
-                  &(struct ls_answer_record){
-                      .incarnation = 11, .number = rig->replica->question, .node = 1, .kind = LS_ANSWER_TOO_OLD});
+                  &(struct ls_answer_record){.incarnation = 11,
+                                             .number = rig->replica->question,
+                                             .position = rig->log.filled + 1,
+                                             .node = 1,
+                                             .kind = LS_ANSWER_TOO_OLD});
     struct ls_replica_view view;
     ls_replica_view(rig->replica, &view);
     assert_int_equal(view.halt, LS_HALT_TOO_FAR_BEHIND);
+}
+
+/* Only its acknowledgements were lost: it holds what the sequencer thinks it misses, and says so. */
+static void a_replica_that_holds_enough_is_not_too_far_behind(void **state)
+{
+    struct rig *rig = *state;
+    rig_follow(rig, 1);
+    rig_turn(rig, 1000);
+    rig_clear(rig);
+    rig_heartbeat(rig, LEADER, (struct ls_heartbeat_body){0},
+                  &(struct ls_answer_record){.incarnation = 11,
+                                             .number = rig->replica->question,
+                                             .position = rig->log.filled,
+                                             .node = 1,
+                                             .kind = LS_ANSWER_TOO_OLD});
+    rig_turn(rig, 1000);
+    struct ls_replica_view view;
+    ls_replica_view(rig->replica, &view);
+    assert_int_equal(view.halt, LS_HALT_NONE);
+    assert_true(rig_body(rig, ls_ack_body, LS_FRAME_ACK)->flags & LS_ACK_VERIFIED);
 }
 
 static void frames_are_judged_by_their_epoch_first(void **state)
@@ -432,9 +472,9 @@ int main(void)
         TEST(starts_sealed_and_silent),
         TEST(a_seal_answers_with_the_last_complete_entry),
         TEST(install_is_refused_unless_sealed_at_that_epoch),
-        TEST(an_epoch_opens_with_a_majority),
-        TEST(acknowledgements_count_only_after_a_parting_answer),
-        TEST(an_acknowledgement_beyond_the_log_is_dropped),
+        TEST(an_empty_log_is_opened_by_all_voters_together),
+        TEST(an_acknowledgement_that_nobody_here_caused_halts),
+        TEST(an_acknowledgement_beyond_the_log_halts),
         TEST(another_incarnation_does_not_count),
         TEST(entries_of_an_older_epoch_wait_for_the_own_first_one),
         TEST(a_follower_asks_once_and_takes_the_answer_once),
@@ -444,6 +484,7 @@ int main(void)
         TEST(a_tail_is_dropped_at_verification_but_never_below_commit),
         TEST(damaged_log_bytes_halt_the_replica),
         TEST(a_replica_too_far_behind_says_so),
+        TEST(a_replica_that_holds_enough_is_not_too_far_behind),
         TEST(frames_are_judged_by_their_epoch_first),
         TEST(a_second_sequencer_in_one_epoch_is_not_followed),
         TEST(strangers_are_dropped),

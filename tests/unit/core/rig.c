@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "replica_internal.h"
+
 static uint8_t frame_data[LS_FRAME_MAX];
 
 static bool rig_alloc(struct ls_io *io, struct ls_frame *frame)
@@ -157,6 +159,7 @@ void rig_lead(struct rig *rig, uint64_t epoch)
 {
     rig_seal(rig, epoch);
     assert_int_equal(rig_install(rig, epoch), 0);
+    rig->replica->from_nothing = false; /* as if there had been an epoch before: node 3 stays out of it */
     struct rig_from from = {.node = 2, .incarnation = 22, .epoch = epoch};
     if (rig->config.members > 1) {
         rig_ack(rig, from, (struct ls_ack_body){.question = 1});

@@ -20,14 +20,14 @@ static uint64_t check_structure(const struct ls_machine *m)
 
     while (leaf != 0) {
         const struct ls_kv_leaf *l = &m->leaves[leaf];
-        const struct ls_kv_leaf_page *page = &m->pages[l->page];
+        const struct ls_kv_leaf_page *page = &m->pages[m->leaf_pages[leaf]];
         assert_true(page->count <= LS_KV_PAGE_SLOTS);
         if (leaf != 1 && last != NULL)
             assert_true(ls_kv_key_compare(last, last_length, l->separator, l->length) < 0);
         for (uint32_t i = 0; i < page->count; i++) {
             uint32_t slot = page->slot[i], length = m->records[slot].length;
             const uint8_t *key = ls_kv_record_key(m, slot);
-            assert_int_equal(m->home[slot], leaf);
+            assert_int_equal(m->records[slot].home, leaf);
             assert_true(ls_kv_key_compare(l->separator, l->length, key, length) <= 0);
             if (last != NULL)
                 assert_true(ls_kv_key_compare(last, last_length, key, length) < 0);
