@@ -457,7 +457,6 @@ static void on_signal(int number)
 static bool control_prepare(void)
 {
     struct ls_view view = {.epoch = node.options.promise, .node = node.self->id};
-    struct sigaction action = {.sa_handler = on_signal};
     struct ls_link *link = &node.link;
     int error = ls_waker_init(&link->waker);
 
@@ -484,18 +483,46 @@ static bool control_prepare(void)
     error = ls_telemetry_register(node.page, &node.view);
     if (error != 0)
         say("note: DPDK telemetry has no lockstep commands: %s", strerror(-error));
+    return true;
+}
+
+/* Before EAL, so that a start that is broken off leaves nothing of EAL's behind either. */
+static void signals_prepare(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+}
+
+static bool is_stopped(void)
+{
+    if (!atomic_load_explicit(&node.link.stop, memory_order_acquire))
+        return false;
+    say("stopped before it was ready");
     return true;
+}
+
+/* Messages keep their bounds only on a SEQPACKET socket; on a stream they would be read as nonsense. */
+static bool control_fd_check(void)
+{
+    int type = 0;
+    socklen_t size = sizeof(type);
+
+    if (getsockopt((int)node.options.control_fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET)
+        return true;
+    say("--control-fd %" PRIu64 ": not a SEQPACKET socket (%s): this program is started by lockstep-ctrl",
+        node.options.control_fd, type != 0 ? "a socket of another type" : strerror(errno));
+    return false;
 }
 
 static bool start(void)
 {
     char error[1024];
 
-    if (!machine_check() || !lock_take())
+    if (!control_fd_check() || !machine_check() || !lock_take())
         return false;
     node.page = ls_page_create(node.options.counters, node.config.cluster, node.self->id, node.options.incarnation,
                                error, sizeof(error));
@@ -503,6 +530,7 @@ static bool start(void)
         say("%s", error);
         return false;
     }
+    signals_prepare();
     if (ls_eal_start(&node.config, node.self, node.hugepages, error, sizeof(error)) != 0) {
         say("%s", error);
         return false;
@@ -511,7 +539,11 @@ static bool start(void)
         node.self->id, node.config.name, node.options.incarnation, node.hugepages ? "huge pages" : "no huge pages",
         ls_checks_has_iommu("") ? "yes" : "no", node.self->lcore_net, node.self->lcore_apply,
         node.config.machine == LS_MACHINE_KV ? "kv" : "echo");
-    return port_open() && state_create() && replica_create() && workers_prepare() && control_prepare();
+    if (!is_stopped() && port_open() && !is_stopped() && state_create() && replica_create() && workers_prepare() &&
+        control_prepare())
+        return true;
+    ls_eal_stop();
+    return false;
 }
 
 static bool workers_run(void)
@@ -575,7 +607,9 @@ int main(int argc, char **argv)
     /* An error before the workers run leaves nothing behind that the end of the process would not clean up. */
     if (!start())
         return 1;
-    if (!workers_run())
+    if (!workers_run()) {
+        (void)stop();
         return 1;
+    }
     return stop() ? 0 : 1;
 }

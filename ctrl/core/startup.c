@@ -18,11 +18,13 @@ static void refuse(struct ls_startup *startup, enum ls_startup_refusal refusal)
     startup->refusal = refusal;
 }
 
-void ls_startup_begin(struct ls_startup *startup, const struct ls_durable *durable, bool first_sequencer)
+void ls_startup_begin(struct ls_startup *startup, const struct ls_durable *durable, bool first_sequencer,
+                      uint64_t clock_ns)
 {
     memset(startup, 0, sizeof(*startup));
     startup->durable = *durable;
     startup->first_sequencer = first_sequencer;
+    startup->clock_ns = clock_ns;
     startup->wanted = FIRST_EPOCH;
     if (durable->promise > 0)
         refuse(startup, LS_REFUSAL_MEMORY_LOST);
@@ -62,6 +64,8 @@ struct ls_startup_action ls_startup_next(struct ls_startup *startup)
     case LS_STARTUP_BEGIN:
         assert(startup->durable.incarnation < UINT64_MAX);
         startup->durable.incarnation++;
+        if (startup->durable.incarnation < startup->clock_ns)
+            startup->durable.incarnation = startup->clock_ns;
         startup->phase = LS_STARTUP_SPAWN;
         return action_of(startup, LS_ACTION_PERSIST, 0);
     case LS_STARTUP_SPAWN:
@@ -108,14 +112,33 @@ void ls_startup_installed(struct ls_startup *startup, uint64_t epoch, uint32_t r
 {
     if (epoch != FIRST_EPOCH || !startup->install_asked)
         return;
+    if (startup->install_answered && startup->install_refused == 0)
+        return; /* asked twice because the first answer came late */
     startup->install_answered = true;
     startup->install_refused = refused;
 }
 
-void ls_startup_epoch_seen(struct ls_startup *startup, uint64_t epoch)
+bool ls_startup_epoch_seen(struct ls_startup *startup, uint64_t epoch)
 {
-    if (startup->phase == LS_STARTUP_RUNNING && epoch > startup->wanted)
-        startup->wanted = epoch;
+    if (startup->phase != LS_STARTUP_RUNNING || epoch <= startup->wanted)
+        return true;
+    /* A forged epoch near the end of the numbers would be kept for ever, and leave none to go on with. */
+    if (epoch - startup->durable.promise > LS_STARTUP_EPOCHS_AHEAD)
+        return false;
+    startup->wanted = epoch;
+    return true;
+}
+
+void ls_startup_unanswered(struct ls_startup *startup)
+{
+    startup->seal_asked = startup->sealed;
+    startup->install_asked = startup->install_answered;
+}
+
+void ls_startup_again(struct ls_startup *startup)
+{
+    if (startup->phase == LS_STARTUP_STARTING)
+        startup->phase = LS_STARTUP_BEGIN;
 }
 
 void ls_startup_died(struct ls_startup *startup)

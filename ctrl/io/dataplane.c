@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,22 @@ static void page_unmap(struct ls_dataplane *dataplane)
     dataplane->page = NULL;
 }
 
+/* Another dataplane may have put its own there meanwhile. */
+static bool page_is_ours(const struct ls_dataplane *dataplane)
+{
+    uint64_t incarnation = 0;
+    int fd = open(dataplane->counters, O_RDONLY | O_CLOEXEC);
+    bool ours;
+
+    if (fd < 0)
+        return false;
+    ours = pread(fd, &incarnation, sizeof(incarnation), offsetof(struct ls_counters_page, incarnation)) ==
+               sizeof(incarnation) &&
+           incarnation == dataplane->incarnation;
+    close(fd);
+    return ours;
+}
+
 void ls_dataplane_free(struct ls_dataplane *dataplane)
 {
     link_close(dataplane);
@@ -59,7 +76,7 @@ void ls_dataplane_free(struct ls_dataplane *dataplane)
         close(dataplane->pidfd);
     dataplane->pidfd = -1;
     page_unmap(dataplane);
-    if (dataplane->pid != 0 && !dataplane->alive) /* else it is not ours: an orphan's, or nobody's */
+    if (dataplane->pid != 0 && !dataplane->alive && page_is_ours(dataplane)) /* else: an orphan's, or nobody's */
         (void)unlink(dataplane->counters);
 }
 
@@ -230,6 +247,7 @@ int ls_dataplane_spawn(struct ls_dataplane *dataplane, const struct ls_dataplane
         return result;
     }
     dataplane->fd = ends[0];
+    dataplane->incarnation = start->incarnation;
     dataplane->alive = true;
     dataplane->death[0] = '\0';
     result = watch(dataplane);

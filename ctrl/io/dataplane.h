@@ -22,7 +22,8 @@ struct ls_dataplane {
     void (*on_death)(void *user, const char *how);
     void *user;
     /* its own */
-    pid_t pid; /* of the last one started; 0: none */
+    pid_t pid;            /* of the last one started; 0: none */
+    uint64_t incarnation; /* its */
     bool alive;
     int pidfd;
     int fd; /* socket, -1: closed */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
@@ -24,14 +25,21 @@
 #include "../../dataplane/workers/clock.h"
 #include "status.h"
 
-#define BODY_MAX      65536
-#define HEADERS_MAX   8192
-#define IDLE_SECONDS  30
-#define LOG_BYTES_MAX 49152
+#define BODY_MAX        65536
+#define HEADERS_MAX     8192
+#define IDLE_SECONDS    30
+#define LOG_BYTES_MAX   49152
+#define READ_AHEAD_MAX  (2 * BODY_MAX) /* more than the largest request */
+#define ACCEPT_PAUSE_US 100000
 
 struct ls_http {
     struct ls_node *node;
     struct evhttp *server;
+    struct evconnlistener *listener; /* the server's */
+    struct event *accept_timer;
+    bool accept_said;
+    dev_t device; /* of the socket's file: at the end only our own is removed */
+    ino_t inode;
 };
 
 /* Takes the reference to `json`. */
@@ -196,23 +204,48 @@ static void on_other(struct evhttp_request *request, void *argument)
                 "no such path: GET /v1/status, GET /v1/log?seq=N&bytes=M, POST /v1/fault");
 }
 
-/* -1 and errno. A socket left behind by a ctrl that was killed is in the way; the node's lock says that it is ours.
- * Anything else at that place stays. */
-static int unix_listen(const char *path)
+/* A socket that a killed ctrl left behind is in the way; one that is listened on is another ctrl's, and anything else
+ * at that place is nobody's to remove. False: it is in use. */
+static bool stale_remove(const struct sockaddr_un *address)
+{
+    struct stat info;
+    int fd, error;
+
+    if (lstat(address->sun_path, &info) != 0 || !S_ISSOCK(info.st_mode))
+        return true;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return true; /* the caller's own socket() says why */
+    error = connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 ? errno : 0;
+    close(fd);
+    if (error == ECONNREFUSED)
+        unlink(address->sun_path);
+    return error != 0 && error != EAGAIN; /* EAGAIN: it has more connections waiting than it takes */
+}
+
+/* -1 and errno; EADDRINUSE: another process listens there, or something that is no socket is in the way. */
+static int unix_listen(struct ls_http *http, const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error;
     struct stat info;
+    int fd, error;
     mode_t mask;
 
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    if (!stale_remove(&address)) {
+        errno = EADDRINUSE;
+        return -1;
+    }
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    if (lstat(path, &info) == 0 && S_ISSOCK(info.st_mode))
-        unlink(path);
     mask = umask(0117);
     error = bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 64) != 0 ? errno : 0;
     umask(mask);
+    if (error == 0 && lstat(path, &info) == 0) {
+        http->device = info.st_dev;
+        http->inode = info.st_ino;
+    }
     if (error == 0)
         return fd;
     close(fd);
@@ -220,22 +253,71 @@ static int unix_listen(const char *path)
     return -1;
 }
 
+/* The one that listens: an error callback gets what evhttp has set for its own. */
+static struct ls_http *listening;
+
+static void on_accept_again(evutil_socket_t fd, short what, void *argument)
+{
+    struct ls_http *http = argument;
+
+    (void)fd;
+    (void)what;
+    evconnlistener_enable(http->listener);
+}
+
+/* Without file descriptors the waiting connection stays readable: look away for a while, or this burns the core. */
+static void on_accept_error(struct evconnlistener *listener, void *argument)
+{
+    struct ls_http *http = listening;
+    struct timeval pause = {.tv_usec = ACCEPT_PAUSE_US};
+
+    (void)argument;
+    if (!http->accept_said)
+        fprintf(stderr,
+                "lockstep-ctrl: connections cannot be accepted: %s (said once); those that wait are taken when "
+                "others end\n",
+                evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
+    http->accept_said = true;
+    if (evtimer_add(http->accept_timer, &pause) == 0)
+        evconnlistener_disable(listener);
+}
+
+/* A client that sends requests and reads no answers fills this much, not the memory. */
+static struct bufferevent *on_connection(struct event_base *base, void *argument)
+{
+    struct bufferevent *bufferevent = bufferevent_socket_new(base, -1, 0);
+
+    (void)argument;
+    if (bufferevent != NULL)
+        bufferevent_setwatermark(bufferevent, EV_READ, 0, READ_AHEAD_MAX);
+    return bufferevent;
+}
+
 static bool server_listen(struct ls_http *http)
 {
     const char *path = http->node->self->ctrl_socket;
-    int fd = unix_listen(path);
-    struct evconnlistener *listener;
+    int fd = unix_listen(http, path);
 
     if (fd < 0) {
-        fprintf(stderr, "lockstep-ctrl: %s cannot be listened on: %s (does its directory exist?)\n", path,
-                strerror(errno));
+        fprintf(stderr, "lockstep-ctrl: %s cannot be listened on: %s\n", path,
+                errno == EADDRINUSE
+                    ? "in use by another lockstep-ctrl, or no socket: give each node its own ctrl_socket"
+                : errno == ENOENT ? "its directory does not exist"
+                                  : strerror(errno));
         return false;
     }
-    listener = evconnlistener_new(http->node->base, NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-    if (listener != NULL && evhttp_bind_listener(http->server, listener) != NULL)
+    http->accept_timer = evtimer_new(http->node->base, on_accept_again, http);
+    http->listener =
+        evconnlistener_new(http->node->base, NULL, http, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+    if (http->listener != NULL)
+        evconnlistener_set_error_cb(http->listener, on_accept_error);
+    if (http->accept_timer != NULL && http->listener != NULL &&
+        evhttp_bind_listener(http->server, http->listener) != NULL) {
+        listening = http;
         return true;
-    if (listener != NULL)
-        evconnlistener_free(listener);
+    }
+    if (http->listener != NULL)
+        evconnlistener_free(http->listener);
     else
         close(fd);
     fprintf(stderr, "lockstep-ctrl: no memory for the HTTP server\n");
@@ -258,6 +340,7 @@ struct ls_http *ls_http_create(struct ls_node *node)
     evhttp_set_max_headers_size(http->server, HEADERS_MAX);
     evhttp_set_timeout(http->server, IDLE_SECONDS);
     evhttp_set_allowed_methods(http->server, EVHTTP_REQ_GET | EVHTTP_REQ_POST);
+    evhttp_set_bevcb(http->server, on_connection, NULL);
     evhttp_set_cb(http->server, "/v1/status", on_status, http);
     evhttp_set_cb(http->server, "/v1/log", on_log, http);
     evhttp_set_cb(http->server, "/v1/fault", on_fault, http);
@@ -265,13 +348,20 @@ struct ls_http *ls_http_create(struct ls_node *node)
     if (server_listen(http))
         return http;
     evhttp_free(http->server);
+    if (http->accept_timer != NULL)
+        event_free(http->accept_timer);
     free(http);
     return NULL;
 }
 
 void ls_http_destroy(struct ls_http *http)
 {
-    unlink(http->node->self->ctrl_socket);
+    const char *path = http->node->self->ctrl_socket;
+    struct stat info;
+
+    if (lstat(path, &info) == 0 && info.st_dev == http->device && info.st_ino == http->inode)
+        unlink(path);
+    event_free(http->accept_timer);
     evhttp_free(http->server);
     free(http);
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../dataplane/workers/clock.h"
@@ -164,6 +165,8 @@ static void installed_take(struct ls_node *node, const uint8_t *body)
     char text[128];
 
     memcpy(&installed, body, sizeof(installed));
+    if (node->startup.install_answered && node->startup.install_refused == 0 && installed.refused != 0)
+        return; /* asked twice because the first answer came late: it leads already */
     ls_startup_installed(&node->startup, installed.epoch, installed.refused);
     if (installed.refused == 0) {
         say("node %u: sequencer of epoch %" PRIu64, node->self->id, (uint64_t)installed.epoch);
@@ -171,6 +174,20 @@ static void installed_take(struct ls_node *node, const uint8_t *body)
     }
     snprintf(text, sizeof(text), "the dataplane refused to open epoch %" PRIu64 ": %s", (uint64_t)installed.epoch,
              installed.refused < sizeof(reasons) / sizeof(reasons[0]) ? reasons[installed.refused] : "unknown reason");
+    trouble(node, text);
+}
+
+static void epoch_seen_take(struct ls_node *node, const struct ls_control_epoch *epoch)
+{
+    char text[LS_RECORD_ERROR_MAX];
+
+    if (ls_startup_epoch_seen(&node->startup, epoch->epoch) || node->epoch_refused_said)
+        return;
+    node->epoch_refused_said = true; /* it comes again and again */
+    snprintf(text, sizeof(text),
+             "a frame in the name of node %u carries epoch %" PRIu64 ", and this node has promised %" PRIu64
+             ": no cluster gets that far ahead. Not followed: look for a foreign or damaged sender in the network",
+             epoch->node, (uint64_t)epoch->epoch, node->startup.durable.promise);
     trouble(node, text);
 }
 
@@ -188,18 +205,22 @@ static void on_message(void *argument, const struct ls_control_header *header, c
     case LS_CONTROL_SEALED:
         memcpy(&sealed, body, sizeof(sealed));
         ls_startup_sealed(&node->startup, sealed.incarnation, sealed.epoch);
+        answer_take(node, header, body);
         break;
     case LS_CONTROL_INSTALLED:
         installed_take(node, body);
+        answer_take(node, header, body);
         break;
     case LS_CONTROL_EPOCH_SEEN:
         memcpy(&epoch, body, sizeof(epoch));
-        ls_startup_epoch_seen(&node->startup, epoch.epoch);
+        epoch_seen_take(node, &epoch);
         break;
     case LS_CONTROL_ROLE:
         memcpy(&role, body, sizeof(role));
         say("node %u: epoch %" PRIu64 ", %s, sequencer %u", node->self->id, (uint64_t)role.epoch,
             ls_role_name(role.role), role.sequencer);
+        if (role.role == LS_ROLE_OPENING || role.role == LS_ROLE_SEQUENCER)
+            ls_startup_installed(&node->startup, role.epoch, 0); /* also where the answer itself was lost */
         if (role.role == LS_ROLE_HALTED)
             trouble(node, ls_halt_text(role.halt));
         break;
@@ -216,6 +237,15 @@ static void on_death(void *argument, const char *how)
     bool started = node->startup.phase != LS_STARTUP_STARTING;
 
     asks_give_up(node, UINT64_MAX, "the dataplane has ended");
+    if (!node->stopping && !started && !node->start_late && node->starts_repeated < LS_NODE_STARTS_REPEATED) {
+        /* Drivers may fail by chance: af_packet by a fan-out number made of the pid that another node has, too. */
+        node->starts_repeated++;
+        say("node %u: dataplane %s before it was ready: start %u of %u", node->self->id, how, node->starts_repeated + 1,
+            LS_NODE_STARTS_REPEATED + 1);
+        ls_startup_again(&node->startup);
+        actions_run(node);
+        return;
+    }
     ls_startup_died(&node->startup);
     if (node->stopping || !started) {
         say("node %u: dataplane %s", node->self->id, how);
@@ -240,6 +270,7 @@ static void spawn(struct ls_node *node, const struct ls_durable *durable)
                                        .incarnation = durable->incarnation,
                                        .promise = durable->promise};
 
+    node->spawned_ns = ls_now_ns();
     if (ls_dataplane_spawn(&node->dataplane, &start, node->problem, sizeof(node->problem)) != 0) {
         trouble(node, node->problem);
         ls_startup_died(&node->startup);
@@ -248,12 +279,25 @@ static void spawn(struct ls_node *node, const struct ls_durable *durable)
     }
 }
 
+/* What the answer says has been taken already; without one the order is given again. */
+static void order_answer(void *user, const struct ls_control_header *header, const uint8_t *body, const char *why)
+{
+    struct ls_node *node = user;
+
+    (void)body;
+    if (header != NULL || !node->dataplane.alive)
+        return;
+    if (node->dataplane.fd >= 0)
+        say("node %u: an order was not answered (%s): it is given again", node->self->id, why);
+    node->order_again = true; /* at the next tick */
+}
+
 static void order(struct ls_node *node, enum ls_control_type type, uint64_t epoch, uint64_t incarnation)
 {
     struct ls_control_epoch body = {.epoch = epoch, .incarnation = incarnation};
 
-    if (ls_dataplane_ask(&node->dataplane, type, &body, sizeof(body)) == 0)
-        trouble(node, "the dataplane's link is closed: it serves as it is, and learns nothing more");
+    if (!ls_node_ask(node, type, &body, sizeof(body), order_answer, node))
+        order_answer(node, NULL, NULL, "it was not taken");
 }
 
 static void actions_run(struct ls_node *node)
@@ -313,12 +357,35 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     sample(node);
+    if (node->startup.phase == LS_STARTUP_STARTING && node->dataplane.alive && !node->start_late &&
+        ls_now_ns() - node->spawned_ns > node->start_timeout_ns) {
+        node->start_late = true;
+        say("node %u: the dataplane (pid %d) has not become ready within %" PRIu64
+            " s: killed. Its last line says where it hangs",
+            node->self->id, (int)node->dataplane.pid, node->start_timeout_ns / 1000000000);
+        ls_dataplane_kill(&node->dataplane, SIGKILL);
+    }
     asks_give_up(node, ls_now_ns() - LS_NODE_ASK_SECONDS * 1000000000ull, "the dataplane does not answer");
+    if (node->dataplane.alive && node->dataplane.fd < 0 && !node->stopping && !node->link_said &&
+        node->startup.phase == LS_STARTUP_RUNNING) {
+        node->link_said = true;
+        trouble(node, "THE LINK TO THE DATAPLANE IS CLOSED: it serves as it is, and learns nothing more: no epoch is "
+                      "promised, no fault set, no log read. Stop and replace this node when it suits");
+    }
+    if (node->order_again && node->dataplane.fd >= 0) {
+        node->order_again = false;
+        ls_startup_unanswered(&node->startup);
+        actions_run(node);
+    }
 }
 
 bool ls_node_start(struct ls_node *node)
 {
     struct timeval second = {.tv_sec = LS_NODE_SAMPLE_SECONDS};
+    struct timespec now;
+
+    if (node->start_timeout_ns == 0)
+        node->start_timeout_ns = LS_NODE_START_SECONDS * 1000000000ull;
 
     ls_dataplane_init(&node->dataplane, node->config->cluster, node->self->id);
     node->dataplane.base = node->base;
@@ -332,7 +399,9 @@ bool ls_node_start(struct ls_node *node)
         say("node %u: %s", node->self->id, node->problem);
         return false;
     }
-    ls_startup_begin(&node->startup, &node->record.durable, node->config->first_sequencer == node->self->id);
+    clock_gettime(CLOCK_REALTIME, &now);
+    ls_startup_begin(&node->startup, &node->record.durable, node->config->first_sequencer == node->self->id,
+                     (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
     if (node->startup.phase == LS_STARTUP_REFUSED) {
         say("node %u: refused: %s", node->self->id, ls_startup_refusal_text(node->startup.refusal));
         return false;

@@ -13,10 +13,12 @@
 #include "dataplane.h"
 #include "record.h"
 
-#define LS_NODE_ASKS_MAX       64 /* questions to the dataplane that wait for their answer */
-#define LS_NODE_ASK_SECONDS    2  /* then they are given up */
-#define LS_NODE_STOP_SECONDS   5  /* for the dataplane to end in order */
-#define LS_NODE_SAMPLE_SECONDS 1  /* between two readings of the busy share */
+#define LS_NODE_ASKS_MAX        64 /* questions to the dataplane that wait for their answer */
+#define LS_NODE_ASK_SECONDS     2  /* then they are given up */
+#define LS_NODE_START_SECONDS   30 /* for the dataplane to say READY */
+#define LS_NODE_STARTS_REPEATED 3u /* of a dataplane that ended before that */
+#define LS_NODE_STOP_SECONDS    5  /* for the dataplane to end in order */
+#define LS_NODE_SAMPLE_SECONDS  1  /* between two readings of the busy share */
 
 /* Given exactly once per question: the answer, or NULL where none came; `why` then says so. */
 typedef void (*ls_node_answer)(void *user, const struct ls_control_header *header, const uint8_t *body,
@@ -36,6 +38,7 @@ struct ls_node {
     const struct ls_config_node *self;
     const char *config_path;
     const char *program;
+    uint64_t start_timeout_ns; /* 0: LS_NODE_START_SECONDS */
     /* its own */
     int lock_fd;
     struct ls_record record;
@@ -45,8 +48,14 @@ struct ls_node {
     struct event *tick;
     struct event *stop_timer;
     bool stopping;
-    bool failed; /* the dataplane could not be started: the loop has ended, mend what was said and start again */
+    bool failed;     /* the dataplane could not be started: the loop has ended, mend what was said and start again */
+    bool start_late; /* it was killed because it did not become ready */
+    uint32_t starts_repeated;
+    uint64_t spawned_ns;
     bool refusal_said;
+    bool link_said;
+    bool epoch_refused_said;
+    bool order_again;                  /* a seal or an install was not answered */
     char problem[LS_RECORD_ERROR_MAX]; /* the last thing that went wrong, for status */
     /* busy share of each worker over the last whole sample */
     uint64_t busy_ns[LS_WORKERS], total_ns[LS_WORKERS];

@@ -193,7 +193,7 @@ static int owner_check(const struct ls_record *record, const struct slot *slot, 
 
 static int slots_load(struct ls_record *record, uint64_t cluster, uint32_t generation, uint16_t node, char *error)
 {
-    struct slot slot[2], *best;
+    struct slot slot[2], *best, fresh;
     bool whole[2] = {slot_read(record, 0, &slot[0]), slot_read(record, LS_RECORD_SLOT_OFFSET, &slot[1])};
     int result;
 
@@ -216,7 +216,9 @@ static int slots_load(struct ls_record *record, uint64_t cluster, uint32_t gener
                                           .promise = best->promise};
     if (whole[0] && whole[1] && slot[0].serial == slot[1].serial)
         return 0;
-    result = both_write(record, &record->durable, record->serial);
+    /* Only the other slot: while the good one is written it would be the only one, and torn by a crash. */
+    fresh = slot_make(record, &record->durable, record->serial);
+    result = write_synced(record->fd, &fresh, best == &slot[0] ? LS_RECORD_SLOT_OFFSET : 0);
     if (result != 0)
         snprintf(error, LS_RECORD_ERROR_MAX, "%s cannot be mended: %s", record->path, strerror(-result));
     return result;

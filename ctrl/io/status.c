@@ -166,7 +166,10 @@ json_t *ls_status_json(const struct ls_node *node, uint64_t now_ns)
     set_text(json, "cluster", node->config->name);
     set_hex(json, "cluster_id", node->config->cluster);
     set_number(json, "generation", node->config->generation);
-    set_text(json, "state", ls_startup_phase_name(node->startup.phase));
+    set_text(json, "state",
+             node->startup.phase == LS_STARTUP_RUNNING && node->dataplane.alive && node->dataplane.fd < 0
+                 ? "link closed"
+                 : ls_startup_phase_name(node->startup.phase));
     set_text(json, "problem", node->problem);
     set_number(json, "promise", node->startup.durable.promise);
     /* A dead process leaves its last words in the page, which are no longer true: it has no role. */

@@ -97,6 +97,20 @@ void ls_eal_arguments(const struct ls_config *config, const struct ls_config_nod
     add(args, "--log-level=*:warning");
 }
 
+/* EAL leaves its run-time directory behind, one for each cluster and node that ever ran here. */
+static void directory_remove(const char *path)
+{
+    struct dirent *entry;
+    DIR *dir = opendir(path);
+
+    if (dir == NULL)
+        return;
+    while ((entry = readdir(dir)) != NULL)
+        (void)unlinkat(dirfd(dir), entry->d_name, 0); /* not of directories: "." and ".." stay */
+    closedir(dir);
+    (void)rmdir(path);
+}
+
 int ls_eal_start(const struct ls_config *config, const struct ls_config_node *node, bool hugepages, char *error,
                  size_t error_size)
 {
@@ -111,26 +125,13 @@ int ls_eal_start(const struct ls_config *config, const struct ls_config_node *no
     if (rte_eal_init(args.count, value) >= 0)
         return 0;
     result = rte_errno != 0 ? -rte_errno : -EIO;
+    directory_remove(rte_eal_get_runtime_dir());
     used =
         (size_t)snprintf(error, error_size, "DPDK does not start: %s (its own lines stand above); the arguments were",
                          rte_strerror(-result));
     for (int i = 1; i < args.count && used < error_size; i++)
         used += (size_t)snprintf(error + used, error_size - used, " %s", args.value[i]);
     return result;
-}
-
-/* EAL leaves its run-time directory behind, one for each cluster and node that ever ran here. */
-static void directory_remove(const char *path)
-{
-    struct dirent *entry;
-    DIR *dir = opendir(path);
-
-    if (dir == NULL)
-        return;
-    while ((entry = readdir(dir)) != NULL)
-        (void)unlinkat(dirfd(dir), entry->d_name, 0); /* not of directories: "." and ".." stay */
-    closedir(dir);
-    (void)rmdir(path);
 }
 
 void ls_eal_stop(void)

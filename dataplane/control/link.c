@@ -21,32 +21,56 @@ static void link_close(struct ls_link *link, const char *why)
 {
     if (link->fd < 0)
         return;
-    fprintf(stderr, "lockstep-dataplane: the link to lockstep-ctrl is closed: %s; service goes on\n", why);
+    /* Before its first promise it serves nobody, and without ctrl it never will. */
+    if (link->promise == 0 && !link->was_ordered)
+        atomic_store_explicit(&link->stop, true, memory_order_release);
+    fprintf(stderr, "lockstep-dataplane: the link to lockstep-ctrl is closed: %s; %s\n", why,
+            link->promise == 0 && !link->was_ordered ? "nothing was promised yet: this process ends"
+                                                     : "service goes on");
     close(link->fd);
     link->fd = -1;
+    link->answer_size = 0;
 }
 
-/* `body` stands in link->answer behind the header's place. */
-static void message_send(struct ls_link *link, uint32_t type, uint64_t id, size_t size)
+/* False: the socket is full, because ctrl is slow (a disk may hold it for seconds): keep it and come again. */
+static bool message_try(struct ls_link *link, const uint8_t *message, size_t size)
 {
-    struct ls_control_header header = {.version = LS_CONTROL_VERSION, .type = type, .id = id, .size = (uint32_t)size};
     ssize_t sent;
 
     if (link->fd < 0)
-        return;
-    memcpy(link->answer, &header, sizeof(header));
+        return true;
     do {
-        sent = send(link->fd, link->answer, sizeof(header) + size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = send(link->fd, message, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
-    /* ctrl reads promptly or hangs; one that hangs finds a closed link and starts over. */
+    if (sent < 0 && errno == EAGAIN)
+        return false;
     if (sent < 0)
-        link_close(link, errno == EAGAIN ? "it does not read" : strerror(errno));
+        link_close(link, strerror(errno));
+    return true;
 }
 
-static void body_send(struct ls_link *link, uint32_t type, uint64_t id, const void *body, size_t size)
+/* An answer whose body stands in link->answer behind the header's place. One that the socket has no room for stays
+ * there; nothing more is read until it is gone. */
+static void message_send(struct ls_link *link, uint32_t type, uint64_t id, size_t size)
 {
-    memcpy(link->answer + sizeof(struct ls_control_header), body, size);
-    message_send(link, type, id, size);
+    struct ls_control_header header = {.version = LS_CONTROL_VERSION, .type = type, .id = id, .size = (uint32_t)size};
+
+    assert(link->answer_size == 0);
+    memcpy(link->answer, &header, sizeof(header));
+    if (!message_try(link, link->answer, sizeof(header) + size))
+        link->answer_size = sizeof(header) + size;
+}
+
+/* An event. False as above. */
+static bool body_send(struct ls_link *link, uint32_t type, uint64_t id, const void *body, size_t size)
+{
+    struct ls_control_header header = {.version = LS_CONTROL_VERSION, .type = type, .id = id, .size = (uint32_t)size};
+    uint8_t message[sizeof(header) + 64];
+
+    assert(size <= sizeof(message) - sizeof(header));
+    memcpy(message, &header, sizeof(header));
+    memcpy(message + sizeof(header), body, size);
+    return message_try(link, message, sizeof(header) + size);
 }
 
 static void done_send(struct ls_link *link, uint64_t id, int error, const char *text)
@@ -125,6 +149,7 @@ static void order_push(struct ls_link *link, uint32_t kind, uint64_t id, const u
 
     memcpy(&epoch, body, sizeof(epoch));
     order = (struct ls_order){.id = id, .epoch = epoch.epoch, .incarnation = epoch.incarnation, .kind = kind};
+    link->was_ordered = true;
     pushed = ls_spsc_push(&link->seam->orders, &order);
     assert(pushed); /* nothing is read from the socket while there is no room */
     if (link->net != NULL)
@@ -171,7 +196,7 @@ static void fault_take(struct ls_link *link, uint64_t id, const uint8_t *body)
 /* Hands a waiting setting to the port, which takes it at its next receive(). */
 static void fault_try(struct ls_link *link)
 {
-    if (!link->fault_waiting || ls_fault_post(link->fault, &link->fault_next) != 0)
+    if (!link->fault_waiting || link->answer_size > 0 || ls_fault_post(link->fault, &link->fault_next) != 0)
         return;
     link->fault_waiting = false;
     __atomic_store_n(&link->page->faults_active, !fault_is_off(&link->fault_next), __ATOMIC_RELAXED);
@@ -216,6 +241,12 @@ static bool socket_turn(struct ls_link *link)
 
     if (link->fd < 0 || ls_spsc_room(&link->seam->orders) == 0)
         return false;
+    if (link->answer_size > 0) {
+        if (!message_try(link, link->answer, link->answer_size))
+            return false;
+        link->answer_size = 0;
+        return true;
+    }
     size = recv(link->fd, link->message, sizeof(link->message), MSG_DONTWAIT | MSG_TRUNC);
     if (size < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
@@ -232,26 +263,27 @@ static bool socket_turn(struct ls_link *link)
     return true;
 }
 
-static void role_take(struct ls_link *link, const struct ls_event *event)
+static uint16_t role_sequencer(const struct ls_link *link, const struct ls_event *event)
 {
     const struct ls_view *now = atomic_load_explicit(&link->view->current, memory_order_relaxed);
     bool leads = event->role == LS_ROLE_OPENING || event->role == LS_ROLE_SEQUENCER || event->role == LS_ROLE_SUSPENDED;
-    struct ls_control_role role = {.epoch = event->epoch,
-                                   .role = event->role,
-                                   .sequencer = leads ? now->node : event->node,
-                                   .halt = (uint16_t)event->code};
 
-    body_send(link, LS_CONTROL_ROLE, 0, &role, sizeof(role));
+    return leads ? now->node : event->node;
+}
+
+static void view_follow(struct ls_link *link, const struct ls_event *event)
+{
     if (!link->view_waiting)
-        link->view_next = *now;
-    link->view_next.epoch = role.epoch;
-    link->view_next.role = role.role;
-    link->view_next.halt = role.halt;
-    link->view_next.sequencer = role.sequencer;
+        link->view_next = *atomic_load_explicit(&link->view->current, memory_order_relaxed);
+    link->view_next.epoch = event->epoch;
+    link->view_next.role = event->role;
+    link->view_next.halt = (uint16_t)event->code;
+    link->view_next.sequencer = role_sequencer(link, event);
     link->view_waiting = true;
 }
 
-static void event_take(struct ls_link *link, const struct ls_event *event)
+/* False: no room in the socket. */
+static bool event_send(struct ls_link *link, const struct ls_event *event)
 {
     switch (event->kind) {
     case LS_EVENT_SEALED: {
@@ -260,35 +292,66 @@ static void event_take(struct ls_link *link, const struct ls_event *event)
                                            .last_epoch = event->last_epoch,
                                            .last = event->last,
                                            .last_seq = event->last_seq};
-        body_send(link, LS_CONTROL_SEALED, event->id, &sealed, sizeof(sealed));
-        break;
+        return body_send(link, LS_CONTROL_SEALED, event->id, &sealed, sizeof(sealed));
     }
     case LS_EVENT_INSTALLED: {
         struct ls_control_installed installed = {.epoch = event->epoch, .refused = event->code};
-        body_send(link, LS_CONTROL_INSTALLED, event->id, &installed, sizeof(installed));
-        break;
+        return body_send(link, LS_CONTROL_INSTALLED, event->id, &installed, sizeof(installed));
     }
     case LS_EVENT_EPOCH_SEEN: {
         struct ls_control_epoch epoch = {.epoch = event->epoch, .node = event->node};
-        body_send(link, LS_CONTROL_EPOCH_SEEN, 0, &epoch, sizeof(epoch));
-        break;
+        return body_send(link, LS_CONTROL_EPOCH_SEEN, 0, &epoch, sizeof(epoch));
     }
-    default:
-        assert(event->kind == LS_EVENT_ROLE);
-        role_take(link, event);
+    default: {
+        struct ls_control_role role = {.epoch = event->epoch,
+                                       .role = event->role,
+                                       .sequencer = role_sequencer(link, event),
+                                       .halt = (uint16_t)event->code};
+        return body_send(link, LS_CONTROL_ROLE, 0, &role, sizeof(role));
+    }
     }
 }
 
+/* Says what waits, as far as the socket takes it. */
+static void events_flush(struct ls_link *link)
+{
+    for (int i = 0; i < LS_LINK_EVENTS; i++) {
+        if (link->event[i].kind != 0 && !event_send(link, &link->event[i]))
+            return;
+        link->event[i].kind = 0;
+    }
+}
+
+/* Of what only says how things stand, the newest is enough for a slow ctrl; answers to orders wait for their turn. */
 static bool events_turn(struct ls_link *link)
 {
     struct ls_event event;
     bool any = false;
 
-    for (int i = 0; i < LS_EVENTS_QUEUE && ls_spsc_pop(&link->seam->events, &event); i++) {
-        event_take(link, &event);
+    events_flush(link);
+    for (int i = 0;
+         i < LS_EVENTS_QUEUE && link->event[LS_LINK_ANSWERED].kind == 0 && ls_spsc_pop(&link->seam->events, &event);
+         i++) {
+        if (event.kind == LS_EVENT_ROLE)
+            view_follow(link, &event);
+        else
+            assert(event.kind >= LS_EVENT_SEALED && event.kind <= LS_EVENT_EPOCH_SEEN);
+        link->event[event.kind == LS_EVENT_ROLE         ? LS_LINK_ROLE
+                    : event.kind == LS_EVENT_EPOCH_SEEN ? LS_LINK_EPOCH_SEEN
+                                                        : LS_LINK_ANSWERED] = event;
+        events_flush(link);
         any = true;
     }
     return any;
+}
+
+static bool is_blocked(const struct ls_link *link)
+{
+    bool waits = link->answer_size > 0;
+
+    for (int i = 0; i < LS_LINK_EVENTS; i++)
+        waits = waits || link->event[i].kind != 0;
+    return waits;
 }
 
 static void housekeeping(struct ls_link *link, uint64_t now_ns)
@@ -328,7 +391,8 @@ void ls_link_run(struct ls_link *link)
     struct ls_control_ready ready = {
         .incarnation = link->incarnation, .promise = link->promise, .pid = (uint64_t)getpid()};
 
-    body_send(link, LS_CONTROL_READY, 0, &ready, sizeof(ready));
+    if (!body_send(link, LS_CONTROL_READY, 0, &ready, sizeof(ready)))
+        link_close(link, "it has no room for the first message");
     while (!atomic_load_explicit(&link->stop, memory_order_acquire)) {
         if (ls_link_turn(link, ls_now_ns()))
             continue;
@@ -337,8 +401,8 @@ void ls_link_run(struct ls_link *link)
             ls_waker_cancel(&link->waker);
             continue;
         }
-        /* The socket is left alone while orders have no room; then the time-out brings the next look. */
-        (void)ls_waker_wait(&link->waker, ls_spsc_room(&link->seam->orders) > 0 ? link->fd : -1,
+        /* The socket is left alone while orders have no room or it has none; then the time-out brings the next look. */
+        (void)ls_waker_wait(&link->waker, ls_spsc_room(&link->seam->orders) > 0 && !is_blocked(link) ? link->fd : -1,
                             link->fault_waiting || link->view_waiting ? LS_LINK_HOUSEKEEPING_NS / 10
                                                                       : LS_LINK_HOUSEKEEPING_NS);
     }

@@ -19,6 +19,8 @@
 
 #define LS_LINK_HOUSEKEEPING_NS (10ull * 1000 * 1000)
 
+enum { LS_LINK_ANSWERED, LS_LINK_ROLE, LS_LINK_EPOCH_SEEN, LS_LINK_EVENTS };
+
 struct ls_link {
     /* set by the owner; all pointers outlive the link */
     int fd; /* SEQPACKET socket, non-blocking; -1: none, or closed since */
@@ -38,12 +40,16 @@ struct ls_link {
     struct ls_waker waker; /* net wakes the control thread through it */
     _Atomic bool stop;     /* set by LS_CONTROL_STOP or a signal handler, which also writes the waker */
     /* control thread */
+    bool was_ordered;   /* something may have been promised */
     bool fault_waiting; /* a setting that the port has not room for yet */
     uint64_t fault_id;
     struct ls_control_fault fault_next;
     bool view_waiting; /* a view that no slot was free for yet */
     struct ls_view view_next;
     uint64_t housekeeping_ns; /* due */
+    /* What a socket without room has not taken yet; kind 0: nothing. */
+    struct ls_event event[LS_LINK_EVENTS];
+    size_t answer_size; /* in `answer`; 0: none */
     uint8_t message[LS_CONTROL_MESSAGE_MAX];
     uint8_t answer[LS_CONTROL_MESSAGE_MAX];
 };

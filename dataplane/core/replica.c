@@ -268,7 +268,8 @@ static void epoch_seen(struct ls_replica *r, uint64_t epoch, uint16_t node, uint
         return;
     r->epoch_told = epoch;
     r->epoch_told_ns = now_ns;
-    event_push(r, &(struct ls_event){.kind = LS_EVENT_EPOCH_SEEN, .epoch = epoch, .node = node});
+    if (ls_spsc_room(&r->seam->events) > 16) /* the others are said once, this again and again */
+        event_push(r, &(struct ls_event){.kind = LS_EVENT_EPOCH_SEEN, .epoch = epoch, .node = node});
 }
 
 /* A frame of the promised epoch's sequencer, from a member that may be it. */

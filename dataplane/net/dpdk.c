@@ -281,6 +281,8 @@ static int find_device(struct ls_dpdk_port *p, const char *device, struct reason
     if (rte_eth_dev_get_port_by_name(name, &p->id) == 0)
         return 0;
     list_devices(known, sizeof(known));
+    if (strncmp(name, "net_", 4) == 0)
+        return fail(why, -ENODEV, "device %s: its driver refused it, see its lines above (DPDK has: %s)", name, known);
     return fail(why, -ENODEV,
                 "device %s: DPDK does not have it (it has: %s); check the name, and for a PCI device that it is bound "
                 "to a driver that DPDK can use (vfio-pci)",

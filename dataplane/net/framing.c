@@ -237,28 +237,6 @@ static inline bool is_fresh(const struct ls_framing *f, const struct ls_neighbou
     return neighbour->resolved && now_ns - neighbour->confirmed_ns <= f->config.neighbour_age_ns;
 }
 
-static void learn(struct ls_framing *f, uint32_t ip, const uint8_t *mac, enum learn_from from, uint64_t now_ns)
-{
-    if (!is_on_subnet(f, ip))
-        return; /* it came through a router, whose MAC address this is */
-    struct ls_neighbour *neighbour = neighbour_find(f, ip);
-    if (neighbour == NULL) {
-        if (from == LEARN_UPDATE)
-            return;
-        neighbour = neighbour_add(f, ip);
-    }
-    if (!neighbour->resolved || memcmp(neighbour->mac, mac, 6) != 0) {
-        /* A late or forged datagram must not turn away a neighbour that has just been heard. */
-        if (from == LEARN_TRAFFIC && neighbour->resolved && now_ns - neighbour->confirmed_ns < LS_NEIGHBOUR_HOLD_NS)
-            return;
-        memcpy(neighbour->mac, mac, 6);
-        neighbour->resolved = true;
-    }
-    neighbour->confirmed_ns = now_ns;
-    neighbour->tries = 0;
-    neighbour->ask_ns = 0;
-}
-
 static void ask(struct ls_framing *f, struct ls_neighbour *neighbour, uint32_t ip, uint64_t now_ns)
 {
     if (now_ns < neighbour->ask_ns || f->asks == LS_FRAMING_ASKS_MAX)
@@ -272,6 +250,67 @@ static void ask(struct ls_framing *f, struct ls_neighbour *neighbour, uint32_t i
     neighbour->ask_ns = now_ns + pause;
 }
 
+/* Another machine claims the address and the one we knew has kept silent since, although both were asked. */
+static inline bool is_succeeded(const struct ls_neighbour *neighbour, uint64_t now_ns)
+{
+    return neighbour->rival && now_ns - neighbour->rival_ns >= LS_NEIGHBOUR_RIVAL_NS;
+}
+
+static void succeed(struct ls_neighbour *neighbour)
+{
+    memcpy(neighbour->mac, neighbour->rival_mac, 6);
+    neighbour->confirmed_ns = neighbour->rival_ns;
+    neighbour->heard = false;
+    neighbour->rival = false;
+}
+
+/* ARP is not authenticated, and one forged packet costs nothing: against datagrams it is only a question. */
+static void dispute(struct ls_framing *f, struct ls_neighbour *neighbour, uint32_t ip, const uint8_t *mac,
+                    uint64_t now_ns)
+{
+    atomic_store_explicit(&f->disputes, atomic_load_explicit(&f->disputes, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    if (!neighbour->rival || memcmp(neighbour->rival_mac, mac, 6) != 0) {
+        memcpy(neighbour->rival_mac, mac, 6);
+        neighbour->rival = true;
+        neighbour->rival_ns = now_ns;
+    }
+    ask(f, neighbour, ip, now_ns);
+}
+
+static void learn(struct ls_framing *f, uint32_t ip, const uint8_t *mac, enum learn_from from, uint64_t now_ns)
+{
+    if (!is_on_subnet(f, ip))
+        return; /* it came through a router, whose MAC address this is */
+    struct ls_neighbour *neighbour = neighbour_find(f, ip);
+    if (neighbour == NULL) {
+        if (from == LEARN_UPDATE)
+            return;
+        neighbour = neighbour_add(f, ip);
+    }
+    if (is_succeeded(neighbour, now_ns))
+        succeed(neighbour);
+    if (!neighbour->resolved || memcmp(neighbour->mac, mac, 6) != 0) {
+        /* One late or forged packet must not turn away a neighbour whose datagrams have just been heard. */
+        if (neighbour->resolved && neighbour->heard && now_ns - neighbour->heard_ns < LS_NEIGHBOUR_HOLD_NS) {
+            if (from != LEARN_TRAFFIC)
+                dispute(f, neighbour, ip, mac, now_ns);
+            return;
+        }
+        memcpy(neighbour->mac, mac, 6);
+        neighbour->resolved = true;
+        neighbour->heard = false;
+    }
+    if (from == LEARN_TRAFFIC) {
+        neighbour->heard = true;
+        neighbour->heard_ns = now_ns;
+    }
+    neighbour->rival = false;
+    neighbour->confirmed_ns = now_ns;
+    neighbour->tries = 0;
+    neighbour->ask_ns = 0;
+}
+
 /* MAC address to send to, or NULL. */
 static const uint8_t *resolve(struct ls_framing *f, uint32_t ip, uint64_t now_ns)
 {
@@ -282,6 +321,8 @@ static const uint8_t *resolve(struct ls_framing *f, uint32_t ip, uint64_t now_ns
     if (neighbour == NULL)
         neighbour = neighbour_add(f, hop);
     neighbour->used_ns = now_ns;
+    if (is_succeeded(neighbour, now_ns))
+        succeed(neighbour);
     bool fresh = is_fresh(f, neighbour, now_ns);
     if (!fresh || now_ns - neighbour->confirmed_ns > f->config.neighbour_age_ns / 2)
         ask(f, neighbour, hop, now_ns);
@@ -292,8 +333,9 @@ bool ls_framing_lookup(const struct ls_framing *framing, uint32_t ip, uint64_t n
 {
     uint32_t set = set_of(ip);
     for (uint32_t way = 0; way < LS_NEIGHBOUR_WAYS; way++) {
-        if (framing->ip[set][way] == ip && is_fresh(framing, &framing->neighbour[set][way], now_ns)) {
-            memcpy(mac, framing->neighbour[set][way].mac, 6);
+        const struct ls_neighbour *neighbour = &framing->neighbour[set][way];
+        if (framing->ip[set][way] == ip && is_fresh(framing, neighbour, now_ns)) {
+            memcpy(mac, is_succeeded(neighbour, now_ns) ? neighbour->rival_mac : neighbour->mac, 6);
             return true;
         }
     }

@@ -17,6 +17,9 @@
  * flood of strangers cannot push out the peers in use. An entry is confirmed by whatever arrives from it; older than
  * half its age it is asked again while still in use, older than its age it is not used. A frame to an unresolved
  * neighbour is dropped and counted (the protocol repeats what matters) and a request is sent, paced per neighbour.
+ * ARP that contradicts a neighbour whose datagrams have just been heard is only asked about, and taken if the old MAC
+ * address stays silent; what ARP alone has set gives way to the next datagram. So a forged packet diverts nothing that
+ * is in use, and a machine that takes over an address is followed after LS_NEIGHBOUR_RIVAL_NS.
  */
 #ifndef LOCKSTEP_NET_FRAMING_H
 #define LOCKSTEP_NET_FRAMING_H
@@ -35,7 +38,8 @@
 #define LS_NEIGHBOUR_AGE_NS     (60ull * 1000 * 1000 * 1000)
 #define LS_NEIGHBOUR_ASK_MIN_NS (10ull * 1000 * 1000)   /* between two requests for one neighbour, doubling ... */
 #define LS_NEIGHBOUR_ASK_MAX_NS (1000ull * 1000 * 1000) /* ... up to this */
-#define LS_NEIGHBOUR_HOLD_NS    (1000ull * 1000 * 1000) /* plain traffic does not change the MAC of a younger entry */
+#define LS_NEIGHBOUR_HOLD_NS    (1000ull * 1000 * 1000) /* datagrams hold their sender's MAC for so long */
+#define LS_NEIGHBOUR_RIVAL_NS   (50ull * 1000 * 1000)   /* ARP prevails against them if the old MAC is silent so long */
 
 struct ls_framing_config {
     struct ls_addr addr; /* of this port; the IP address must not belong to any kernel interface */
@@ -51,6 +55,11 @@ struct ls_neighbour {
     uint8_t mac[6];
     bool resolved;
     uint8_t tries; /* requests since it was last confirmed */
+    bool heard;    /* datagrams came from this MAC, last at heard_ns; else it is known by ARP alone */
+    bool rival;    /* ARP has claimed the address for rival_mac, first at rival_ns; the old MAC is silent since */
+    uint8_t rival_mac[6];
+    uint64_t heard_ns;
+    uint64_t rival_ns;
     uint64_t confirmed_ns;
     uint64_t used_ns; /* last sent to; 0: never */
     uint64_t ask_ns;  /* no request before */
@@ -68,6 +77,7 @@ struct ls_framing {
     uint32_t announcements;     /* still to be sent */
     uint64_t announce_ns;       /* the next one */
     _Atomic uint64_t conflicts; /* ARP packets of another machine that claims our address; any thread may read */
+    _Atomic uint64_t disputes;  /* ARP packets against a neighbour whose datagrams were heard; any thread may read */
     uint8_t conflict_mac[6];    /* of the last one */
     uint32_t ip[LS_NEIGHBOUR_SETS][LS_NEIGHBOUR_WAYS]; /* 0: free */
     struct ls_neighbour neighbour[LS_NEIGHBOUR_SETS][LS_NEIGHBOUR_WAYS];

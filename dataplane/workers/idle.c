@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,6 +42,18 @@ void ls_waker_signal(struct ls_waker *waker)
     assert(written == sizeof(one) || errno == EAGAIN); /* EAGAIN: the count is at its limit, so the sleeper wakes */
 }
 
+/* An error of a socket stays until it is asked for (a link that went down), others stay for good: nothing then ever
+ * becomes readable, and every sleep would end at once. True: it is still there. */
+static bool is_broken(int fd)
+{
+    struct pollfd look = {.fd = fd, .events = POLLIN};
+    socklen_t size = sizeof(int);
+    int error;
+
+    (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    return poll(&look, 1, 0) > 0 && (look.revents & POLLIN) == 0;
+}
+
 bool ls_waker_wait(struct ls_waker *waker, int fd, uint64_t timeout_ns)
 {
     struct pollfd wait[2] = {{.fd = waker->fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
@@ -48,9 +61,14 @@ bool ls_waker_wait(struct ls_waker *waker, int fd, uint64_t timeout_ns)
     uint64_t count;
     int ready = ppoll(wait, fd >= 0 ? 2 : 1, &timeout, NULL);
 
+    if (ready > 0 && fd >= 0 && wait[0].revents == 0 && (wait[1].revents & POLLIN) == 0 && is_broken(fd)) {
+        timeout = (struct timespec){.tv_nsec = (long)(timeout_ns < LS_IDLE_NAP_NS ? timeout_ns : LS_IDLE_NAP_NS)};
+        ready = ppoll(wait, 1, &timeout, NULL);
+    }
+
     ls_waker_cancel(waker);
     if (ready <= 0)
-        return false; /* time is over, or a signal: the caller looks around in either case */
+        return fd >= 0 && wait[1].revents != 0; /* time is over, or a signal: the caller looks around in either case */
     if (wait[0].revents != 0 && read(waker->fd, &count, sizeof(count)) < 0)
         assert(errno == EAGAIN || errno == EINTR);
     return fd >= 0 && wait[1].revents != 0;

@@ -67,7 +67,7 @@ static inline void ls_waker_cancel(struct ls_waker *waker)
 }
 
 /* Sleeper, announced: until a waker signals, `fd` (-1: none) is readable, or `timeout_ns` have passed. Returns true
- * where `fd` is readable or broken. */
+ * where `fd` is readable or broken; one that stays broken is waited for LS_IDLE_NAP_NS at most. */
 bool ls_waker_wait(struct ls_waker *waker, int fd, uint64_t timeout_ns);
 
 #endif

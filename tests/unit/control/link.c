@@ -92,6 +92,7 @@ static int setup(void **state)
     box.ctrl = ends[1];
     box.link.fd = ends[0];
     box.link.incarnation = 5;
+    box.link.promise = 1;
     box.link.faults_allowed = true;
     box.link.seam = &box.seam;
     box.link.log = &box.log;
@@ -405,6 +406,27 @@ static void test_ctrl_gone(void **state)
     assert_false(atomic_load(&box.link.stop));
 }
 
+/* Before its first promise a dataplane without ctrl is of no use: it ends. After an order it serves on. */
+static void test_ctrl_gone_early(void **state)
+{
+    struct ls_control_epoch epoch = {.epoch = 7};
+
+    (void)state;
+    box.link.promise = 0;
+    shutdown(box.ctrl, SHUT_RDWR);
+    ls_link_run(&box.link); /* READY cannot be sent */
+    assert_int_equal(box.link.fd, -1);
+    teardown(state);
+    setup(state);
+    box.link.promise = 0;
+    put(LS_CONTROL_SEAL, 11, &epoch, sizeof(epoch));
+    turns();
+    shutdown(box.ctrl, SHUT_RDWR);
+    turns();
+    assert_int_equal(box.link.fd, -1);
+    assert_false(atomic_load(&box.link.stop));
+}
+
 static void test_stop(void **state)
 {
     (void)state;
@@ -433,6 +455,55 @@ static void test_log(void **state)
     assert_int_equal(head.bytes, 2 * sizeof(struct ls_entry));
 }
 
+/* ctrl does not read for half a minute (its disk): the link stays, nothing that was asked for is lost, and of what is
+ * said again and again the newest arrives. */
+static void test_ctrl_stalls(void **state)
+{
+    struct ls_event event = {.kind = LS_EVENT_EPOCH_SEEN, .epoch = 2, .node = 1};
+    struct ls_event sealed = {.kind = LS_EVENT_SEALED, .id = 77, .epoch = 9};
+    struct ls_event role = {.kind = LS_EVENT_ROLE, .role = LS_ROLE_SEALED, .epoch = 9};
+    uint64_t last_seen = 0, sealed_ids = 0, roles = 0;
+    uint32_t pings = 0;
+
+    (void)state;
+    for (uint64_t told = 0; told < 3000; told++) {
+        event.epoch = 2 + told;
+        if (ls_spsc_room(&box.seam.events) > 16)
+            assert_true(ls_spsc_push(&box.seam.events, &event));
+        ls_link_turn(&box.link, 10000000ull * told);
+    }
+    assert_true(box.link.fd >= 0);
+    assert_true(ls_spsc_push(&box.seam.events, &role));
+    assert_true(ls_spsc_push(&box.seam.events, &sealed));
+    put(LS_CONTROL_PING, 5, NULL, 0);
+    put(LS_CONTROL_PING, 6, NULL, 0);
+    for (int i = 0; i < 50; i++)
+        assert_true(ls_link_turn(&box.link, 40000000000ull) == (i == 0)); /* then it waits */
+    assert_int_equal(ls_view_get(&box.view)->epoch, 9);
+    for (int i = 0; i < 5000; i++) {
+        struct ls_control_header header;
+        struct ls_control_epoch epoch;
+
+        if (recv(box.ctrl, box.got, sizeof(box.got), 0) < 0) {
+            turns();
+            continue;
+        }
+        memcpy(&header, box.got, sizeof(header));
+        memcpy(&epoch, BODY, sizeof(epoch));
+        if (header.type == LS_CONTROL_EPOCH_SEEN) {
+            assert_true(epoch.epoch > last_seen);
+            last_seen = epoch.epoch;
+        }
+        sealed_ids += header.type == LS_CONTROL_SEALED ? header.id : 0;
+        roles += header.type == LS_CONTROL_ROLE;
+        pings += header.type == LS_CONTROL_DONE;
+    }
+    assert_int_equal(last_seen, 3001);
+    assert_int_equal(sealed_ids, 77);
+    assert_int_equal(roles, 1);
+    assert_int_equal(pings, 2);
+}
+
 int main(void)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -441,9 +512,11 @@ int main(void)
         cmocka_unit_test(test_check_fields),
         WITH(test_orders_and_events),
         WITH(test_orders_full),
+        WITH(test_ctrl_stalls),
         WITH(test_fault),
         WITH(test_bad_message_closes),
         WITH(test_ctrl_gone),
+        WITH(test_ctrl_gone_early),
         WITH(test_stop),
         WITH(test_log),
     };

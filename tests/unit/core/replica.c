@@ -336,6 +336,18 @@ static void frames_are_judged_by_their_epoch_first(void **state)
     assert_int_equal(told, 1); /* the heartbeat asks ctrl, the acknowledgement does not */
 }
 
+/* What is said again and again does not take the queue's last places from what is said once. */
+static void a_higher_epoch_leaves_room_for_other_events(void **state)
+{
+    struct rig *rig = *state;
+    rig_seal(rig, 5);
+    for (uint64_t epoch = 6; epoch < 6 + 2 * LS_EVENTS_QUEUE; epoch++)
+        rig_heartbeat(rig, (struct rig_from){.node = 2, .incarnation = 22, .epoch = epoch},
+                      (struct ls_heartbeat_body){0}, NULL);
+    assert_int_equal(rig_count(rig, LS_COUNT_drop_epoch_new), 2 * LS_EVENTS_QUEUE);
+    assert_int_equal(ls_spsc_room(&rig->seam.events), 16);
+}
+
 static void a_second_sequencer_in_one_epoch_is_not_followed(void **state)
 {
     struct rig *rig = *state;
@@ -486,6 +498,7 @@ int main(void)
         TEST(a_replica_too_far_behind_says_so),
         TEST(a_replica_that_holds_enough_is_not_too_far_behind),
         TEST(frames_are_judged_by_their_epoch_first),
+        TEST(a_higher_epoch_leaves_room_for_other_events),
         TEST(a_second_sequencer_in_one_epoch_is_not_followed),
         TEST(strangers_are_dropped),
         TEST(frames_of_the_wrong_direction_are_dropped),

@@ -15,8 +15,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -50,6 +52,15 @@ static void page_make(const char *path, uint64_t incarnation)
     close(fd);
 }
 
+/* How it misbehaves: the test says so by the environment. */
+static bool is_mode(const char *mode)
+{
+    const char *set = getenv("LOCKSTEP_TEST_MODE");
+
+    return set != NULL && strcmp(set, mode) == 0;
+}
+static int lost[2];
+
 /* One message; each kind is answered as a dataplane would. The trace of what was asked goes to a file. */
 static void play_one(int fd, FILE *trace, uint64_t incarnation, const uint8_t *message)
 {
@@ -59,6 +70,18 @@ static void play_one(int fd, FILE *trace, uint64_t incarnation, const uint8_t *m
     memcpy(&header, message, sizeof(header));
     if (header.size >= sizeof(epoch))
         memcpy(&epoch, message + sizeof(header), sizeof(epoch));
+    if (is_mode("lossy") && (header.type == LS_CONTROL_SEAL || header.type == LS_CONTROL_INSTALL) &&
+        lost[header.type == LS_CONTROL_SEAL]++ == 0)
+        return;
+    if (is_mode("hangs-up") && header.type == LS_CONTROL_LOG) {
+        close(fd);
+        pause();
+    }
+    if (is_mode("absurd") && header.type == LS_CONTROL_INSTALL) {
+        struct ls_control_epoch seen = {.epoch = UINT64_MAX, .node = 2};
+
+        say(fd, LS_CONTROL_EPOCH_SEEN, 0, &seen, sizeof(seen));
+    }
     if (header.type == LS_CONTROL_SEAL) {
         struct ls_control_sealed sealed = {.epoch = epoch.epoch, .incarnation = incarnation};
 
@@ -69,7 +92,8 @@ static void play_one(int fd, FILE *trace, uint64_t incarnation, const uint8_t *m
         struct ls_control_installed installed = {.epoch = epoch.epoch};
         struct ls_control_epoch seen = {.epoch = 6, .node = 2};
 
-        fprintf(trace, "install %" PRIu64 " %" PRIu64 "\n", (uint64_t)epoch.epoch, (uint64_t)epoch.incarnation);
+        fprintf(trace, "install %" PRIu64 "%s\n", (uint64_t)epoch.epoch,
+                epoch.incarnation == incarnation ? "" : " of another");
         fflush(trace);
         say(fd, LS_CONTROL_INSTALLED, header.id, &installed, sizeof(installed));
         say(fd, LS_CONTROL_EPOCH_SEEN, 0, &seen, sizeof(seen));
@@ -89,6 +113,19 @@ static void play_one(int fd, FILE *trace, uint64_t incarnation, const uint8_t *m
         fflush(trace);
         _exit(0);
     }
+}
+
+/* Counts starts by the files FILE.0, FILE.1 and so on. True: it was one of the first `n`. */
+static bool is_among_first(const char *file, int n)
+{
+    char path[256];
+
+    for (int i = 0; i < n; i++) {
+        snprintf(path, sizeof(path), "%s.%d", file, i);
+        if (open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600) >= 0)
+            return true;
+    }
+    return false;
 }
 
 static int play(int argc, char **argv)
@@ -113,8 +150,12 @@ static int play(int argc, char **argv)
             config = argv[i + 1];
     }
     trace = fopen(config, "a"); /* the test's own: nobody reads a cluster file here */
-    fprintf(trace, "start %" PRIu64 " %" PRIu64 "\n", incarnation, promise);
+    fprintf(trace, "start %" PRIu64 "\n", promise);
     fflush(trace);
+    if (is_mode("unlucky") && is_among_first(config, 3))
+        _exit(1);
+    if (is_mode("hangs"))
+        pause();
     page_make(counters, incarnation);
     ready.incarnation = incarnation;
     ready.promise = promise;
@@ -139,6 +180,7 @@ static int setup(void **state)
     char error[LS_RECORD_ERROR_MAX];
 
     (void)state;
+    unsetenv("LOCKSTEP_TEST_MODE");
     strcpy(folder, "/tmp/lockstep-node-XXXXXX");
     assert_non_null(mkdtemp(folder));
     snprintf(trace_path, sizeof(trace_path), "%s/trace", folder);
@@ -255,7 +297,7 @@ static void test_life(void **state)
     node_make();
     assert_true(ls_node_start(&node));
     assert_true(loop_until(is_sealed_at_6));
-    assert_string_equal(trace_read(), "start 1 0\nseal 1\ninstall 1 1\nseal 6\n");
+    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\n");
     assert_int_equal(node.record.durable.promise, 6);
     assert_non_null(strstr(request("GET", "/v1/status", ""), "\"role\":\"sequencer\""));
     assert_non_null(strstr(request("GET", "/v1/log?seq=1", ""), "\"next_seq\":1"));
@@ -271,14 +313,14 @@ static void test_life(void **state)
     assert_string_equal(node.dataplane.death, "ended with exit code 0");
     assert_false(node.failed);
     node_drop();
-    assert_string_equal(trace_read(), "start 1 0\nseal 1\ninstall 1 1\nseal 6\nstop\n");
+    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\nstop\n");
     assert_int_equal(access(config.node[0].ctrl_socket, F_OK), -1);
     /* a second start: refused, nothing is started */
     node_make();
     assert_false(ls_node_start(&node));
     assert_int_equal(node.startup.refusal, LS_REFUSAL_MEMORY_LOST);
     node_drop();
-    assert_string_equal(trace_read(), "start 1 0\nseal 1\ninstall 1 1\nseal 6\nstop\n");
+    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\nstop\n");
 }
 
 static void test_death(void **state)
@@ -294,6 +336,96 @@ static void test_death(void **state)
     assert_non_null(strstr(response, "\"alive\":false"));
     assert_non_null(strstr(request("GET", "/v1/log", ""), "503"));
     ls_node_stop(&node);
+    node_drop();
+}
+
+/* The first seal and the first install are lost: both are given again. */
+static void test_lossy(void **state)
+{
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "lossy", 1);
+    node_make();
+    assert_true(ls_node_start(&node));
+    assert_true(loop_until(is_sealed_at_6));
+    assert_true(node.startup.install_answered);
+    ls_node_stop(&node);
+    assert_true(loop_until(is_dead));
+    node_drop();
+}
+
+/* Three starts end before READY; the fourth is lucky. */
+static void test_unlucky(void **state)
+{
+    uint64_t first;
+
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "unlucky", 1);
+    node_make();
+    assert_true(ls_node_start(&node));
+    first = node.startup.durable.incarnation;
+    assert_true(loop_until(is_sealed_at_6));
+    assert_false(node.failed);
+    assert_string_equal(trace_read(), "start 0\nstart 0\nstart 0\nstart 0\nseal 1\ninstall 1\nseal 6\n");
+    assert_int_equal(node.startup.durable.incarnation, first + 3);
+    ls_node_stop(&node);
+    assert_true(loop_until(is_dead));
+    node_drop();
+}
+
+/* It never says READY: killed, said, failed. Its page, which somebody else has taken, stays. */
+static void test_hangs(void **state)
+{
+    char page[256];
+
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "hangs", 1);
+    node_make();
+    node.start_timeout_ns = 500000000;
+    assert_true(ls_node_start(&node));
+    strcpy(page, node.dataplane.counters);
+    page_make(page, 4711);
+    assert_true(loop_until(is_dead));
+    assert_true(node.failed);
+    assert_string_equal(trace_read(), "start 0\n");
+    node_drop();
+    assert_int_equal(access(page, F_OK), 0);
+    unlink(page);
+}
+
+static bool is_link_said(void)
+{
+    return node.link_said;
+}
+
+/* It lives and has hung up: status says so. */
+static void test_hangs_up(void **state)
+{
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "hangs-up", 1);
+    node_make();
+    assert_true(ls_node_start(&node));
+    assert_true(loop_until(is_sealed_at_6));
+    assert_non_null(strstr(request("GET", "/v1/log", ""), "504"));
+    assert_true(loop_until(is_link_said));
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "THE LINK TO THE DATAPLANE IS CLOSED"));
+    assert_non_null(strstr(response, "\"state\":\"link closed\""));
+    assert_non_null(strstr(response, "\"alive\":true"));
+    ls_node_stop(&node);
+    assert_true(loop_until(is_dead));
+    node_drop();
+}
+
+static void test_absurd_epoch(void **state)
+{
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "absurd", 1);
+    node_make();
+    assert_true(ls_node_start(&node));
+    assert_true(loop_until(is_sealed_at_6));
+    assert_int_equal(node.record.durable.promise, 6);
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "carries epoch 18446744073709551615"));
+    ls_node_stop(&node);
+    assert_true(loop_until(is_dead));
     node_drop();
 }
 
@@ -316,9 +448,102 @@ static void test_cannot_start(void **state)
     node_make();
     assert_true(ls_node_start(&node));
     assert_true(loop_until(is_sealed_at_6));
-    assert_string_equal(trace_read(), "start 3 0\nseal 1\ninstall 1 3\nseal 6\n");
+    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\n");
     ls_node_stop(&node);
     assert_true(loop_until(is_dead));
+    node_drop();
+}
+
+/* The path of the HTTP socket: a living one is left alone, a dead one is replaced, only our own is removed. */
+static void test_socket_path(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int dead, fd;
+
+    (void)state;
+    node_make();
+    assert_null(ls_http_create(&node));
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "200 OK"));
+    node_drop();
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", config.node[0].ctrl_socket);
+    dead = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(dead, (struct sockaddr *)&address, sizeof(address)), 0);
+    close(dead);
+    node_make();
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "200 OK"));
+    assert_int_equal(unlink(address.sun_path), 0);
+    fd = open(address.sun_path, O_CREAT | O_WRONLY, 0600);
+    node_drop();
+    assert_int_equal(access(address.sun_path, F_OK), 0);
+    close(fd);
+}
+
+static int client_open(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", config.node[0].ctrl_socket);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+/* Requests whose answers nobody reads are taken up to a bound. */
+static void test_answers_unread(void **state)
+{
+    static const char ask[] = "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n";
+    static char many[400 * (sizeof(ask) - 1)];
+    size_t taken = 0;
+    int fd;
+
+    (void)state;
+    for (size_t i = 0; i < 400; i++)
+        memcpy(many + i * (sizeof(ask) - 1), ask, sizeof(ask) - 1);
+    node_make();
+    fd = client_open();
+    for (int i = 0; i < 2000; i++) {
+        ssize_t sent = send(fd, many, sizeof(many), MSG_DONTWAIT);
+        struct timeval step = {.tv_usec = 500};
+
+        taken += sent > 0 ? (size_t)sent : 0;
+        event_base_loopexit(node.base, &step);
+        event_base_dispatch(node.base);
+    }
+    assert_true(taken < 4 << 20);
+    close(fd);
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "200 OK"));
+    node_drop();
+}
+
+/* More connections than file descriptors: no storm, and service goes on when there are some again. */
+static void test_descriptors_gone(void **state)
+{
+    struct rlimit limit, low;
+    clock_t begin;
+    int fd[4], next;
+
+    (void)state;
+    node_make();
+    for (int i = 0; i < 4; i++)
+        fd[i] = client_open();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    low = limit;
+    next = dup(0);
+    low.rlim_cur = (rlim_t)next;
+    close(next);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    begin = clock();
+    for (int i = 0; i < 50; i++) {
+        struct timeval step = {.tv_usec = 10000};
+
+        event_base_loopexit(node.base, &step);
+        event_base_dispatch(node.base);
+    }
+    assert_true(clock() - begin < CLOCKS_PER_SEC / 5); /* of half a second */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (int i = 0; i < 4; i++)
+        close(fd[i]);
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "200 OK"));
     node_drop();
 }
 
@@ -337,7 +562,15 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_life, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_death, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_lossy, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_unlucky, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_hangs, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_hangs_up, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_absurd_epoch, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_cannot_start, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_socket_path, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_answers_unread, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_descriptors_gone, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_lock, setup, teardown)};
 
     if (argc > 1 && strcmp(argv[1], "--config") == 0)

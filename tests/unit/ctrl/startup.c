@@ -22,7 +22,7 @@ static void begin(uint64_t incarnation, uint64_t promise, bool first)
     struct ls_durable durable = {
         .cluster = 1, .generation = 1, .node = 2, .incarnation = incarnation, .promise = promise};
 
-    ls_startup_begin(&startup, &durable, first);
+    ls_startup_begin(&startup, &durable, first, 0);
 }
 
 /* All actions that are due now. */
@@ -108,6 +108,65 @@ static void test_epoch_seen(void **state)
     assert_string_equal(actions(), "");
     ls_startup_epoch_seen(&startup, 5);
     assert_string_equal(actions(), "persist(1,5) seal(5) ");
+}
+
+/* An incarnation is not given out again, though the record that says so was rolled back; starts that nobody has heard
+ * of may be repeated. */
+static void test_incarnations(void **state)
+{
+    struct ls_durable durable = {.cluster = 1, .generation = 1, .node = 2, .incarnation = 3};
+
+    (void)state;
+    ls_startup_begin(&startup, &durable, false, 1000);
+    assert_string_equal(actions(), "persist(1000,0) spawn(1000,0) ");
+    ls_startup_again(&startup);
+    assert_string_equal(actions(), "persist(1001,0) spawn(1001,0) ");
+    ls_startup_ready(&startup, 1001, 0);
+    assert_string_equal(actions(), "persist(1001,1) seal(1) ");
+    ls_startup_again(&startup); /* too late */
+    assert_string_equal(actions(), "");
+    durable.incarnation = 5000; /* a clock that was set back */
+    ls_startup_begin(&startup, &durable, false, 1000);
+    assert_string_equal(actions(), "persist(5001,0) spawn(5001,0) ");
+}
+
+/* Forged: neither kept nor promised, and the true ones are followed on. */
+static void test_epoch_absurd(void **state)
+{
+    (void)state;
+    begin(0, 0, false);
+    actions();
+    ls_startup_ready(&startup, 1, 0);
+    actions();
+    assert_false(ls_startup_epoch_seen(&startup, UINT64_MAX));
+    assert_false(ls_startup_epoch_seen(&startup, UINT64_MAX - 1));
+    assert_false(ls_startup_epoch_seen(&startup, 2 + LS_STARTUP_EPOCHS_AHEAD));
+    assert_string_equal(actions(), "");
+    assert_int_equal(startup.durable.promise, 1);
+    assert_true(ls_startup_epoch_seen(&startup, 1 + LS_STARTUP_EPOCHS_AHEAD));
+    assert_string_equal(actions(), "persist(1,1048577) seal(1048577) ");
+}
+
+/* Orders that were lost on the way, there or back. */
+static void test_unanswered(void **state)
+{
+    (void)state;
+    begin(0, 0, true);
+    actions();
+    ls_startup_ready(&startup, 1, 0);
+    assert_string_equal(actions(), "persist(1,1) seal(1) ");
+    ls_startup_unanswered(&startup);
+    assert_string_equal(actions(), "seal(1) ");
+    assert_string_equal(actions(), "");
+    ls_startup_sealed(&startup, 1, 1);
+    assert_string_equal(actions(), "install(1,1) ");
+    ls_startup_unanswered(&startup);
+    assert_string_equal(actions(), "install(1,1) ");
+    ls_startup_installed(&startup, 1, 0);
+    ls_startup_installed(&startup, 1, 1); /* to the second one */
+    assert_int_equal(startup.install_refused, 0);
+    ls_startup_unanswered(&startup);
+    assert_string_equal(actions(), "");
 }
 
 /* A start that never promised anything may be repeated; one that did may not. */
@@ -210,9 +269,12 @@ static void test_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_sequencer), cmocka_unit_test(test_other_node), cmocka_unit_test(test_epoch_seen),
-        cmocka_unit_test(test_again),           cmocka_unit_test(test_refusals),   cmocka_unit_test(test_death),
-        cmocka_unit_test(test_install_refused), cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_first_sequencer), cmocka_unit_test(test_other_node),
+        cmocka_unit_test(test_epoch_seen),      cmocka_unit_test(test_again),
+        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_death),
+        cmocka_unit_test(test_install_refused), cmocka_unit_test(test_epoch_absurd),
+        cmocka_unit_test(test_incarnations),    cmocka_unit_test(test_unanswered),
+        cmocka_unit_test(test_texts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -653,12 +653,53 @@ static void test_mac_changes(void **state)
     assert_int_equal(in(length, SECOND + 1), LS_FRAMING_DATAGRAM);
     assert_true(ls_framing_lookup(&f, PEER_IP, SECOND + 1, mac));
     assert_memory_equal(mac, peer_mac, 6);
-    /* ... does so after a while, and ARP at once */
+    /* ... does so after a while */
     assert_int_equal(in(length, 3 * SECOND), LS_FRAMING_DATAGRAM);
     assert_true(ls_framing_lookup(&f, PEER_IP, 3 * SECOND, mac));
     assert_memory_equal(mac, other_mac, 6);
+    /* ARP does where the old MAC keeps silent: it takes over an address that was in use */
+    own_asks(0, 3 * SECOND);
     in(build_arp(1, peer_mac, PEER_IP, OWN_IP), 3 * SECOND);
     assert_true(ls_framing_lookup(&f, PEER_IP, 3 * SECOND, mac));
+    assert_memory_equal(mac, other_mac, 6);
+    own_asks(PEER_IP, 3 * SECOND);
+    assert_int_equal(f.disputes, 1);
+    in(build_arp(2, peer_mac, PEER_IP, OWN_IP), 3 * SECOND + MS);
+    assert_true(ls_framing_lookup(&f, PEER_IP, 3 * SECOND + 49 * MS, mac));
+    assert_memory_equal(mac, other_mac, 6);
+    assert_true(ls_framing_lookup(&f, PEER_IP, 3 * SECOND + 50 * MS, mac));
+    assert_memory_equal(mac, peer_mac, 6);
+    assert_int_not_equal(out(PEER_IP, 3 * SECOND + 50 * MS), 0);
+    assert_memory_equal(packet, peer_mac, 6);
+    /* and what ARP alone has set gives way to the next datagram */
+    length = build_text();
+    memcpy(packet + 6, other_mac, 6);
+    assert_int_equal(in(length, 3 * SECOND + 51 * MS), LS_FRAMING_DATAGRAM);
+    assert_true(ls_framing_lookup(&f, PEER_IP, 3 * SECOND + 51 * MS, mac));
+    assert_memory_equal(mac, other_mac, 6);
+}
+
+/* Forged ARP packets against a neighbour that is heard every millisecond divert nothing; nor against one that is idle
+ * but answers the question. */
+static void test_forged_arp(void **state)
+{
+    uint8_t mac[6];
+    uint64_t now = SECOND;
+
+    (void)state;
+    assert_int_equal(in(build_text(), now), LS_FRAMING_DATAGRAM);
+    for (int ms = 0; ms < 5000; ms++) {
+        now += MS;
+        if (ms % 900 == 0)
+            in(build_arp(2, other_mac, PEER_IP, OWN_IP), now);
+        assert_true(ls_framing_lookup(&f, PEER_IP, now, mac));
+        assert_memory_equal(mac, peer_mac, 6);
+        assert_int_equal(in(build_text(), now), LS_FRAMING_DATAGRAM); /* the peer's own frame, from its own MAC */
+    }
+    assert_int_equal(f.disputes, 6);
+    in(build_arp(2, other_mac, PEER_IP, OWN_IP), now);
+    in(build_arp(2, peer_mac, PEER_IP, OWN_IP), now + MS);
+    assert_true(ls_framing_lookup(&f, PEER_IP, now + 500 * MS, mac));
     assert_memory_equal(mac, peer_mac, 6);
 }
 
@@ -830,15 +871,15 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_datagram, setup),    cmocka_unit_test_setup(test_known_sums, setup),
-        cmocka_unit_test_setup(test_checksums, setup),   cmocka_unit_test_setup(test_refused_ethernet, setup),
-        cmocka_unit_test_setup(test_refused_ip, setup),  cmocka_unit_test_setup(test_refused_udp, setup),
-        cmocka_unit_test_setup(test_echo, setup),        cmocka_unit_test_setup(test_out, setup),
-        cmocka_unit_test_setup(test_resolving, setup),   cmocka_unit_test_setup(test_next_hop, setup),
-        cmocka_unit_test_setup(test_arp_request, setup), cmocka_unit_test_setup(test_arp_refused, setup),
-        cmocka_unit_test_setup(test_mac_changes, setup), cmocka_unit_test_setup(test_announcements, setup),
-        cmocka_unit_test_setup(test_flood, setup),       cmocka_unit_test_setup(test_config, setup),
-        cmocka_unit_test_setup(test_mutations, setup),
+        cmocka_unit_test_setup(test_datagram, setup),      cmocka_unit_test_setup(test_known_sums, setup),
+        cmocka_unit_test_setup(test_checksums, setup),     cmocka_unit_test_setup(test_refused_ethernet, setup),
+        cmocka_unit_test_setup(test_refused_ip, setup),    cmocka_unit_test_setup(test_refused_udp, setup),
+        cmocka_unit_test_setup(test_echo, setup),          cmocka_unit_test_setup(test_out, setup),
+        cmocka_unit_test_setup(test_resolving, setup),     cmocka_unit_test_setup(test_next_hop, setup),
+        cmocka_unit_test_setup(test_arp_request, setup),   cmocka_unit_test_setup(test_arp_refused, setup),
+        cmocka_unit_test_setup(test_mac_changes, setup),   cmocka_unit_test_setup(test_forged_arp, setup),
+        cmocka_unit_test_setup(test_announcements, setup), cmocka_unit_test_setup(test_flood, setup),
+        cmocka_unit_test_setup(test_config, setup),        cmocka_unit_test_setup(test_mutations, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

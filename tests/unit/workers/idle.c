@@ -8,6 +8,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -122,9 +125,50 @@ static void test_wait(void **state)
     close(ends[1]);
 }
 
+/* A descriptor that is in error without ever becoming readable must not burn the core. */
+static void test_broken(void **state)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    struct ls_waker waker;
+    int gone, fd, ends[2];
+    uint64_t begin;
+
+    (void)state;
+    assert_int_equal(ls_waker_init(&waker), 0);
+    /* an error that goes away when it is asked for: a datagram to a port where nobody is */
+    gone = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_int_equal(bind(gone, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(getsockname(gone, (struct sockaddr *)&address, &size), 0);
+    close(gone);
+    fd = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(send(fd, "x", 1, 0), 1);
+    ls_waker_announce(&waker);
+    assert_true(ls_waker_wait(&waker, fd, FOREVER_NS));
+    ls_waker_announce(&waker);
+    begin = ls_now_ns();
+    assert_false(ls_waker_wait(&waker, fd, 3000000));
+    assert_true(ls_now_ns() - begin >= 3000000);
+    close(fd);
+    /* one that stays: a pipe without a reader; a waker still ends the nap */
+    assert_int_equal(pipe(ends), 0);
+    close(ends[0]);
+    begin = ls_now_ns();
+    for (int i = 0; i < 20; i++) {
+        ls_waker_announce(&waker);
+        assert_true(ls_waker_wait(&waker, ends[1], FOREVER_NS));
+    }
+    assert_true(ls_now_ns() - begin >= 20 * LS_IDLE_NAP_NS);
+    assert_true(ls_now_ns() - begin < FOREVER_NS);
+    close(ends[1]);
+    ls_waker_free(&waker);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_wait), cmocka_unit_test(test_no_wake_up_lost)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_wait), cmocka_unit_test(test_broken),
+                                       cmocka_unit_test(test_no_wake_up_lost)};
 
     alarm(50);
     return cmocka_run_group_tests(tests, NULL, NULL);
