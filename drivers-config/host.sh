@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # What this host brings for Lockstep, and what it lacks, with the command that mends it. Changes nothing; needs no root.
 set -u
 

@@ -132,7 +132,7 @@ static void fetch_send(struct ls_replica *r, uint64_t now_ns)
     struct ls_fetch_range gap[LS_FETCH_RANGES_MAX];
     uint32_t n = gaps_list(r, gap);
     struct ls_frame frame;
-    /* Paced also where nothing can be asked for now: no room for it, no buffer. */
+    /* Paced also where nothing can be asked for yet: no room for it, no buffer. */
     repair->fetched_ns = now_ns;
     if (n == 0 || !ls_replica_alloc(r, &frame, fetch_target(r)->addr))
         return;

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
 # The same seeds must give the same traces: one process for all (memory used before), two processes (each sees half of
 # them), one process for each (memory fresh). Given several builds of the simulator, all of them must agree as well.
 set -euo pipefail

@@ -10,7 +10,7 @@
 
 #include <lockstep/wire.h>
 
-#define LS_CONTROL_VERSION 1
+#define LS_CONTROL_VERSION     1
 #define LS_CONTROL_MESSAGE_MAX (64 * 1024)
 
 enum ls_control_type {
@@ -49,10 +49,10 @@ struct ls_control_epoch {
 } LS_PACKED;
 
 struct ls_control_sealed {
-    uint64_t epoch;       /* promised now (may be higher than asked for) */
+    uint64_t epoch; /* promised now (may be higher than asked for) */
     uint64_t incarnation;
-    uint64_t last_epoch;  /* of the last complete entry held; 0: the log is empty */
-    uint64_t last;        /* its end */
+    uint64_t last_epoch; /* of the last complete entry held; 0: the log is empty */
+    uint64_t last;       /* its end */
     uint64_t last_seq;
 } LS_PACKED;
 
@@ -64,8 +64,8 @@ struct ls_control_installed {
 } LS_PACKED;
 
 struct ls_control_log {
-    uint64_t seq;     /* first one wanted; 0: the oldest held */
-    uint32_t bytes;   /* most wanted; the answer holds at least one entry where it fits a message */
+    uint64_t seq;   /* first one wanted; 0: the oldest held */
+    uint32_t bytes; /* most wanted; the answer holds at least one entry where it fits a message */
     uint32_t zero;
 } LS_PACKED;
 
@@ -74,7 +74,7 @@ struct ls_control_log_bytes {
     uint64_t next_seq;   /* behind the last one answered: ask on from here */
     uint64_t commit_seq; /* entries above are not yet known to be committed and not part of the answer */
     uint32_t bytes;
-    uint32_t skipped;    /* 1: an entry larger than a message stands at next_seq - 1; only its header is sent */
+    uint32_t skipped; /* 1: an entry larger than a message stands at next_seq - 1; only its header is sent */
 } LS_PACKED;
 
 struct ls_control_done {
@@ -94,8 +94,8 @@ struct ls_control_fault {
     uint32_t zero;
     uint64_t delay;
     uint64_t jitter;
-    uint64_t cut_in;  /* bit n: nothing from node n is received */
-    uint64_t cut_out; /* bit n: nothing is sent to node n */
+    uint64_t cut_in;           /* bit n: nothing from node n is received */
+    uint64_t cut_out;          /* bit n: nothing is sent to node n */
     uint64_t bytes_per_second; /* 0: no limit */
 } LS_PACKED;
 

@@ -23,15 +23,15 @@ struct ls_entry {
     uint32_t checksum; /* CRC32C of everything after this field (operation and padding too), begun with the checksum of
                           the entry before it (of the first entry: LS_LOG_CHAIN_FIRST): entries are chained */
     uint64_t seq;
-    uint64_t time;     /* epoch clock, ns; never below the entry before it */
+    uint64_t time; /* epoch clock, ns; never below the entry before it */
     uint64_t session;
     uint64_t number;
     uint64_t deadline; /* log time; 0: none */
     uint32_t slot;
-    uint32_t ip;       /* the client, host order */
+    uint32_t ip; /* the client, host order */
     uint16_t port;
-    uint16_t kind;     /* enum ls_entry_kind */
-    uint16_t awaited;  /* number - lowest number whose result is still awaited */
+    uint16_t kind;    /* enum ls_entry_kind */
+    uint16_t awaited; /* number - lowest number whose result is still awaited */
     uint16_t zero;
 } LS_PACKED;
 static_assert(sizeof(struct ls_entry) == 64, "log layout");

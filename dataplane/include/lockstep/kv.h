@@ -13,9 +13,9 @@
 
 #include <lockstep/wire.h>
 
-#define LS_KV_KEY_MAX 250
-#define LS_KV_VALUE_MAX (1024 * 1024)
-#define LS_KV_BATCH_MAX 64
+#define LS_KV_KEY_MAX       250
+#define LS_KV_VALUE_MAX     (1024 * 1024)
+#define LS_KV_BATCH_MAX     64
 #define LS_KV_READ_KEYS_MAX 64
 
 enum ls_kv_code {
@@ -36,13 +36,13 @@ enum ls_kv_code {
 
 struct ls_kv_op {
     uint8_t code;
-    uint8_t flags;      /* 0; SCAN: LS_KV_SCAN_* */
+    uint8_t flags; /* 0; SCAN: LS_KV_SCAN_* */
     uint16_t key_length;
     uint32_t value_length;
-    uint64_t argument;  /* CAS: expected version; INCR: delta; GET_PART: version */
-    uint64_t ttl;       /* PUT, CAS: ns of log time until it expires, 0: never */
-    uint32_t offset;    /* GET_PART */
-    uint16_t count;     /* BATCH: mutations; MULTI_GET: keys; SCAN: most keys wanted (1..LS_KV_READ_KEYS_MAX) */
+    uint64_t argument; /* CAS: expected version; INCR: delta; GET_PART: version */
+    uint64_t ttl;      /* PUT, CAS: ns of log time until it expires, 0: never */
+    uint32_t offset;   /* GET_PART */
+    uint16_t count;    /* BATCH: mutations; MULTI_GET: keys; SCAN: most keys wanted (1..LS_KV_READ_KEYS_MAX) */
     uint16_t zero;
 } LS_PACKED;
 static_assert(sizeof(struct ls_kv_op) == 32, "wire layout");
@@ -84,7 +84,7 @@ struct ls_kv_record { /* then key bytes (SCAN only), then value bytes; padded wi
     uint32_t total;   /* length of the value */
     uint32_t length;  /* bytes of it here: total or 0 (LARGE_VALUE, or KEYS_ONLY) */
     uint16_t key_length;
-    uint16_t status;  /* OK, NOT_FOUND, LARGE_VALUE */
+    uint16_t status; /* OK, NOT_FOUND, LARGE_VALUE */
     uint32_t zero;
 } LS_PACKED;
 static_assert(sizeof(struct ls_kv_record) == 24, "wire layout");

@@ -19,7 +19,7 @@
 /* One entry for apply(). operation == NULL: nothing to execute (a tick, a repeat, ...), but seq and time advance. */
 struct ls_command {
     uint64_t seq;
-    uint64_t time; /* log time, ns */
+    uint64_t time;            /* log time, ns */
     const uint8_t *operation; /* in the log's ring; valid during the call */
     uint32_t length;
 };
@@ -47,7 +47,8 @@ struct ls_machine_limits {
 
 struct ls_grace; /* <lockstep/grace.h>: when memory that readers may still see is free again */
 
-/* Where a checkpoint's bytes go to or come from. write() and read() return 0 or -errno; read() gives exactly n bytes. */
+/* Where a checkpoint's bytes go to or come from. write() and read() return 0 or -errno; read() gives exactly n bytes.
+ */
 struct ls_checkpoint_sink {
     int (*write)(struct ls_checkpoint_sink *sink, const void *bytes, size_t n);
 };
@@ -80,7 +81,8 @@ struct ls_state_machine {
     /* Answers one operation from the state as of some seq >= everything published before the call began. */
     void (*read)(struct ls_machine *machine, const uint8_t *operation, uint32_t length, struct ls_read_result *result);
 
-    /* True while time alone will change the state (keys with an expiry): the sequencer then orders ticks. Any thread. */
+    /* True while time alone will change the state (keys with an expiry): the sequencer then orders ticks. Any thread.
+     */
     bool (*time_pending)(struct ls_machine *machine);
 
     /* Rolling digest of the state after the last applied entry: equal state, equal digest, whatever the history.

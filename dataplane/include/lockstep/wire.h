@@ -18,9 +18,9 @@
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire structures are laid over memory");
 
-#define LS_WIRE_MAGIC 0x50544c53u /* "SLTP" */
+#define LS_WIRE_MAGIC   0x50544c53u /* "SLTP" */
 #define LS_WIRE_VERSION 1
-#define LS_PACKED __attribute__((packed))
+#define LS_PACKED       __attribute__((packed))
 
 enum ls_frame_type {
     LS_FRAME_REQUEST = 1,   /* client -> sequencer: requests, openings, queries */
@@ -40,20 +40,21 @@ enum ls_frame_type {
 };
 
 /* Header flags. */
-#define LS_FRAME_AUTHENTICATED 0x0001 /* the trailer is there and replaces the CRC; refused until authentication exists */
+#define LS_FRAME_AUTHENTICATED                                                                                         \
+    0x0001 /* the trailer is there and replaces the CRC; refused until authentication exists */
 #define LS_FRAME_FLAGS_KNOWN 0x0001
 
 struct ls_frame_header {
     uint32_t magic;
-    uint32_t crc;         /* CRC32C of the whole frame with this field as zero */
+    uint32_t crc; /* CRC32C of the whole frame with this field as zero */
     uint8_t version;
-    uint8_t type;         /* enum ls_frame_type */
+    uint8_t type; /* enum ls_frame_type */
     uint16_t flags;
-    uint16_t length;      /* of the frame: header and body; equals the datagram's length */
-    uint16_t group;       /* which log of the cluster; 0 */
-    uint64_t cluster;     /* random id of the cluster */
-    uint32_t generation;  /* of the cluster; raised by an operator's recovery with loss */
-    uint16_t sender;      /* node id; 0: a client */
+    uint16_t length;     /* of the frame: header and body; equals the datagram's length */
+    uint16_t group;      /* which log of the cluster; 0 */
+    uint64_t cluster;    /* random id of the cluster */
+    uint32_t generation; /* of the cluster; raised by an operator's recovery with loss */
+    uint16_t sender;     /* node id; 0: a client */
     uint16_t zero;
     uint64_t incarnation; /* of the sending node; a client: 0 */
     uint64_t epoch;       /* the sender's; a client: the last one it heard of */
@@ -70,15 +71,15 @@ enum ls_request_kind {
 };
 
 struct ls_request_record {
-    uint64_t session; /* 0 for OPEN */
-    uint64_t number;  /* 1, 2, 3, ... in a session; 0 for OPEN */
-    uint64_t awaited; /* lowest number whose result the client still wants, <= number */
+    uint64_t session;  /* 0 for OPEN */
+    uint64_t number;   /* 1, 2, 3, ... in a session; 0 for OPEN */
+    uint64_t awaited;  /* lowest number whose result the client still wants, <= number */
     uint64_t deadline; /* log time in ns; 0: none */
     uint32_t slot;
-    uint16_t kind;    /* enum ls_request_kind */
+    uint16_t kind; /* enum ls_request_kind */
     uint16_t zero;
-    uint32_t length;  /* bytes of operation that follow */
-    uint32_t total;   /* ANNOUNCE: length of the whole operation; else 0 */
+    uint32_t length; /* bytes of operation that follow */
+    uint32_t total;  /* ANNOUNCE: length of the whole operation; else 0 */
 } LS_PACKED;
 static_assert(sizeof(struct ls_request_record) == 48, "wire layout");
 #define LS_NONCE_SIZE 16
@@ -95,7 +96,7 @@ static_assert(sizeof(struct ls_order_body) == 40, "wire layout");
 
 /* ---- ACK ---- */
 #define LS_ACK_VERIFIED 0x0001 /* position counts; without it: a question with the epoch table */
-#define LS_ACK_READ 0x0002     /* `question` asks for a read index */
+#define LS_ACK_READ     0x0002 /* `question` asks for a read index */
 
 struct ls_epoch_row {
     uint64_t epoch;
@@ -154,8 +155,8 @@ struct ls_answer_record {
 
 struct ls_heartbeat_body {
     uint64_t commit;
-    uint64_t last;    /* the end of the sequencer's log */
-    uint64_t sent;    /* what was sent to this node so far: what it misses below was lost */
+    uint64_t last; /* the end of the sequencer's log */
+    uint64_t sent; /* what was sent to this node so far: what it misses below was lost */
     uint64_t time;
     uint64_t confirmed; /* sequencer time at which a majority is known to have had no newer epoch; <= time */
     uint64_t probe;
@@ -169,7 +170,7 @@ struct ls_reply_body {
     uint64_t time; /* sequencer time as this node knows it, ns */
 } LS_PACKED;
 
-#define LS_REPLY_READ 0x0001   /* answers a READ: `session` and `number` are the reader's own */
+#define LS_REPLY_READ   0x0001 /* answers a READ: `session` and `number` are the reader's own */
 #define LS_REPLY_REPEAT 0x0002 /* from the kept results */
 
 struct ls_reply_record {
@@ -188,9 +189,9 @@ static_assert(sizeof(struct ls_reply_record) == 48, "wire layout");
 
 /* ---- READ: one or more records, each followed by `length` bytes of operation, padded with zeros to 8. ---- */
 struct ls_read_record {
-    uint64_t session; /* any number by which the client knows itself; copied to the reply */
-    uint64_t number;  /* copied to the reply */
-    uint64_t least;   /* seq that the read must see; 0: any */
+    uint64_t session;     /* any number by which the client knows itself; copied to the reply */
+    uint64_t number;      /* copied to the reply */
+    uint64_t least;       /* seq that the read must see; 0: any */
     uint16_t consistency; /* enum ls_consistency */
     uint16_t zero;
     uint32_t length;
@@ -201,7 +202,7 @@ static_assert(sizeof(struct ls_read_record) == 32, "wire layout");
 struct ls_grant_body {
     uint64_t session;
     uint64_t number;
-    uint32_t first;   /* fragment number of bit 0 */
+    uint32_t first; /* fragment number of bit 0 */
     uint32_t zero;
     uint64_t missing; /* bit i: please send fragment first + i */
 } LS_PACKED;
@@ -210,9 +211,9 @@ struct ls_fragment_body { /* followed by the fragment's bytes, to the frame's en
     uint64_t session;
     uint64_t number;
     uint32_t slot;
-    uint32_t index;       /* fragment number; its offset is index * LS_FRAGMENT_SIZE */
-    uint32_t total;       /* length of the whole operation */
-    uint32_t length;      /* bytes in this frame */
+    uint32_t index;  /* fragment number; its offset is index * LS_FRAGMENT_SIZE */
+    uint32_t total;  /* length of the whole operation */
+    uint32_t length; /* bytes in this frame */
 } LS_PACKED;
 
 /* ---- REDIRECT and VIEW: followed by `members` records. ---- */
