@@ -35,7 +35,6 @@
     X(BUSY_OPENING, 37, "the sequencer is opening its epoch", "try later", 1)                                          \
     X(BUSY_SUSPENDED, 38, "the sequencer does not hear from a majority", "check the other nodes", 1)                   \
     X(BUSY_BEHIND, 39, "this replica has not yet applied what the read asks for", "try later or elsewhere", 1)         \
-    X(BUSY_REPLIES, 40, "the reply queue is full", "try later", 1)                                                     \
     X(NO_SEQUENCER, 41, "this node knows of no sequencer", "try another node", 1)                                      \
     X(HALTED, 42, "this replica has stopped itself", "see lockstep status on that node", 1)
 

@@ -69,6 +69,11 @@ static void a_request_becomes_an_entry(void **state)
     assert_int_equal(entry->ip, RIG_CLIENT.ip);
     assert_int_equal(entry->port, RIG_CLIENT.port);
     assert_memory_equal(entry + 1, "hello", 5);
+    assert_int_equal(rig_count(rig, LS_COUNT_requests_in), 1);
+    assert_int_equal(rig_count(rig, LS_COUNT_requests_ordered), 1);
+    uint64_t orders = rig_count(rig, LS_COUNT_orders_out);
+    rig_turn(rig, 0);
+    assert_int_equal(rig_count(rig, LS_COUNT_orders_out), orders + 1);
 }
 
 static void requests_are_ordered_by_number(void **state)

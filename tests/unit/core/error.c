@@ -41,7 +41,6 @@ static const struct {
     {37, "BUSY_OPENING", 1},
     {38, "BUSY_SUSPENDED", 1},
     {39, "BUSY_BEHIND", 1},
-    {40, "BUSY_REPLIES", 1},
     {41, "NO_SEQUENCER", 1},
     {42, "HALTED", 1},
 };

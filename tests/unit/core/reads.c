@@ -73,6 +73,7 @@ static void one_probe_serves_all_reads_of_a_burst(void **state)
     assert_int_equal(rig_sent(rig, LS_FRAME_HEARTBEAT), 2);
     echo(rig, rig->replica->probe);
     rig_turn(rig, 1000);
+    assert_int_equal(rig_count(rig, LS_COUNT_reads_in), 20);
     assert_int_equal(rig_count(rig, LS_COUNT_reads_answered), 20);
     assert_int_equal(rig_sent(rig, LS_FRAME_REPLY), 1); /* they share a frame */
 }
@@ -106,6 +107,7 @@ static void a_follower_asks_for_the_index(void **state)
     const struct ls_ack_body *ack = rig_body(rig, ls_ack_body, LS_FRAME_ACK);
     assert_int_equal(ack->flags, LS_ACK_VERIFIED | LS_ACK_READ);
     uint64_t question = ack->question;
+    assert_int_equal(rig_count(rig, LS_COUNT_read_questions_out), 1);
     ask(rig, 3, LS_READ_LINEARIZABLE, 0); /* comes after the question left: needs the next one */
     struct ls_answer_record index = {
         .incarnation = 11, .number = question, .position = 0, .node = 1, .kind = LS_ANSWER_READ};
@@ -151,6 +153,7 @@ static void the_sequencer_answers_a_question_after_its_probe(void **state)
     rig_ack(rig, asker, (struct ls_ack_body){.question = 1}); /* verification comes first */
     rig_turn(rig, 0);
     rig_ack(rig, asker, ack);
+    assert_int_equal(rig_count(rig, LS_COUNT_read_questions_in), 1);
     rig_clear(rig);
     rig_turn(rig, 0);
     for (uint32_t i = 0; i < rig->sent; i++)

@@ -112,6 +112,8 @@ static void a_gap_is_fetched_after_the_reorder_delay(void **state)
     rig_frame_send(rig, body + sizeof(at) + (end[1] - end[0]), rig_address(3));
     assert_int_equal(rig->log.end, end[2]);
     assert_int_equal(rig->log.last_seq, 3);
+    assert_int_equal(rig_count(rig, LS_COUNT_fetches_out), 2);
+    assert_int_equal(rig_count(rig, LS_COUNT_ranges_in), 1);
     rig_stop(rig);
     ls_log_free(&leader);
     free(rig);
@@ -210,6 +212,8 @@ static void served_bytes_are_bounded_in_a_turn(void **state)
         rig_entry(&rig->log, LS_ENTRY_OPERATION, 1, 1, "filler filler filler");
     fetch_from(rig, client, 0, 30000);
     assert_int_equal(rig_sent(rig, LS_FRAME_RANGE), 3);
+    assert_int_equal(rig_count(rig, LS_COUNT_ranges_out), 3);
+    assert_int_equal(rig_count(rig, LS_COUNT_fetches_in), 1);
     rig_stop(rig);
     free(rig);
 }

@@ -268,7 +268,32 @@ static void a_tail_is_dropped_at_verification_but_never_below_commit(void **stat
     rig_clear(rig);
     rig_request(rig, (struct ls_request_record){.kind = LS_REQUEST_OPEN, .length = 16}, "0123456789abcdef");
     assert_int_equal(rig_body(rig, ls_busy_body, LS_FRAME_BUSY)->status, LS_STATUS_HALTED);
+    assert_int_equal(rig_count(rig, LS_COUNT_busy_halted), 1);
     assert_int_equal(rig_install(rig, 3), 4);
+}
+
+static void what_comes_and_goes_is_counted_by_type(void **state)
+{
+    struct rig *rig = *state;
+    struct ls_log leader;
+    assert_int_equal(ls_log_init(&leader, RIG_LOG_SIZE), 0);
+    uint64_t first = rig_entry(&leader, LS_ENTRY_EPOCH, 1, 0, NULL);
+    rig_follow(rig, 1);
+    uint64_t acks = rig_count(rig, LS_COUNT_acks_out);
+    assert_int_equal(rig_count(rig, LS_COUNT_heartbeats_in), 2); /* that is how it was verified */
+    rig_order(rig, LEADER, 0, ls_log_at(&leader, 0), (uint32_t)first, 0);
+    rig_order(rig, LEADER, 0, ls_log_at(&leader, 0), (uint32_t)first, 0);
+    rig_turn(rig, 0);
+    assert_int_equal(rig_count(rig, LS_COUNT_orders_in), 2);
+    assert_int_equal(rig_count(rig, LS_COUNT_order_duplicate), 1);
+    assert_int_equal(rig_count(rig, LS_COUNT_acks_out), acks + 1); /* one for the burst */
+    ls_log_free(&leader);
+    rig_seal(rig, 2);
+    assert_int_equal(rig_install(rig, 2), 0);
+    rig_turn(rig, 2000000);
+    assert_int_equal(rig_count(rig, LS_COUNT_heartbeats_out), 2 * 2); /* as it opens, and again: to two members each */
+    rig_ack(rig, (struct rig_from){.node = 2, .incarnation = 22, .epoch = 2}, (struct ls_ack_body){.question = 9});
+    assert_int_equal(rig_count(rig, LS_COUNT_acks_in), 1);
 }
 
 static void damaged_log_bytes_halt_the_replica(void **state)
@@ -494,6 +519,7 @@ int main(void)
         TEST(nothing_is_written_before_verification),
         TEST(commit_is_clamped_to_what_is_held),
         TEST(a_tail_is_dropped_at_verification_but_never_below_commit),
+        TEST(what_comes_and_goes_is_counted_by_type),
         TEST(damaged_log_bytes_halt_the_replica),
         TEST(a_replica_too_far_behind_says_so),
         TEST(a_replica_that_holds_enough_is_not_too_far_behind),
