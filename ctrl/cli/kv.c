@@ -13,7 +13,7 @@ static struct ls_kv_bytes text_bytes(const char *text)
 
 /* ---- mutations ---- */
 
-/* The whole of a file, at most one byte more than a value may have. */
+/* The whole of a file, at most one byte more than a value may have; the caller frees the bytes. */
 static enum cli_exit read_file(struct cli *cli, struct ls_kv_bytes *value)
 {
     bool standard = strcmp(cli->file, "-") == 0;
@@ -21,6 +21,9 @@ static enum cli_exit read_file(struct cli *cli, struct ls_kv_bytes *value)
     char *bytes = malloc(LS_KV_VALUE_MAX + 1);
     if (!in || !bytes) {
         cli_say(cli, "%s: %s", cli->file, strerror(errno));
+        free(bytes);
+        if (in && !standard)
+            fclose(in);
         return CLI_LOCAL;
     }
     size_t length = fread(bytes, 1, LS_KV_VALUE_MAX + 1, in);
@@ -29,6 +32,7 @@ static enum cli_exit read_file(struct cli *cli, struct ls_kv_bytes *value)
         fclose(in);
     if (bad) {
         cli_say(cli, "%s cannot be read", cli->file);
+        free(bytes);
         return CLI_LOCAL;
     }
     *value = (struct ls_kv_bytes){bytes, length};
@@ -108,13 +112,15 @@ static enum cli_exit mutate_value(struct cli *cli, build_value build, bool numbe
     struct ls_client *client;
     struct ls_kv_bytes value;
     enum cli_exit rc = value_take(cli, &value);
-    void *memory = rc ? NULL : op_memory(cli);
-    if (!memory)
-        return rc ? rc : CLI_LOCAL;
-    rc = cli_connect(cli, &client);
+    if (rc != CLI_OK)
+        return rc;
+    void *memory = op_memory(cli);
+    rc = memory ? cli_connect(cli, &client) : CLI_LOCAL;
     if (rc == CLI_OK)
         rc = mutate(cli, client, memory, build(cli, memory, text_bytes(cli->operand[0]), value), number);
     free(memory);
+    if (cli->file)
+        free((void *)(uintptr_t)value.bytes);
     return rc;
 }
 

@@ -320,7 +320,7 @@ static void test_errors(void **state)
     struct ls_dpdk_port_config config = config_of(0);
 
     config.device = "net_af_packet7";
-    refused(config, "it has: net_af_packet0, net_af_packet1");
+    refused(config, "has: net_af_packet0, net_af_packet1");
     config.device = "03:00.1";
     refused(config, "device 0000:03:00.1");
     config.device = "";
