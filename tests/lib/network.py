@@ -11,6 +11,7 @@ own namespace, and only processes inside these namespaces, or recorded as starte
 """
 import contextlib
 import ctypes
+import glob
 import os
 import re
 import shutil
@@ -78,7 +79,16 @@ def remove_run(pid):
     end_processes([p for p in inside if p != os.getpid()])
     for name in names:
         command("ip", "netns", "delete", name, check=False)
-    shutil.rmtree(os.path.join(STATE, str(pid)), ignore_errors=True)
+    directory = os.path.join(STATE, str(pid))
+    # Counters pages and DPDK's run-time folders, which a killed node leaves, carry the cluster's id.
+    with contextlib.suppress(OSError), open(os.path.join(directory, "cluster.yaml"), encoding="ascii") as file:
+        match = re.search(r"^ +id: ([0-9a-f]{16})$", file.read(), re.MULTILINE)
+        for left in glob.glob(f"/dev/shm/lockstep-{match.group(1)}-*") if match else []:
+            with contextlib.suppress(OSError):
+                os.unlink(left)
+        for left in glob.glob(f"/run/dpdk/lockstep-{match.group(1)}-*") if match else []:
+            shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def clean_dead():
