@@ -4,6 +4,7 @@
  * log against a socket that answers as lockstep-ctrl does. In a network namespace of its own, because the cluster file
  * takes no loopback addresses; skipped where none may be made.
  */
+#include <stdatomic.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -245,7 +246,7 @@ static void command_lines_are_checked(void **state)
 
 /* ---- status and log ---- */
 
-static const char *status_body;
+static const char *_Atomic status_body; /* the test sets it, the server thread reads it */
 static uint64_t log_last = 25;
 
 static const char status_good[] =
@@ -291,7 +292,7 @@ static void *ctrl(void *user)
         ssize_t length = recv(fd, request, sizeof(request) - 1, 0);
         request[length > 0 ? length : 0] = 0;
         if (strncmp(request, "GET /v1/status ", 15) == 0)
-            snprintf(body, sizeof(body), "%s", status_body);
+            snprintf(body, sizeof(body), "%s", atomic_load(&status_body));
         else
             log_answer(request, body, sizeof(body));
         int code = status_body ? 200 : 503;
