@@ -7,23 +7,17 @@
  * epochs ordered; afterwards this file alone orders for it. Requests of a session are ordered by their number. apply
  * stays the authority: what slips through here is still not executed twice.
  */
+#include "memory.h"
 #include "replica_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
-
-static void *map(size_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
 
 int ls_admission_init(struct ls_replica *r)
 {
-    r->admission = map(r->config.sessions_max * sizeof(*r->admission));
-    r->stash = map(LS_STASH_MAX * sizeof(*r->stash));
+    r->admission = ls_memory_map(r->config.sessions_max * sizeof(*r->admission));
+    r->stash = ls_memory_map(LS_STASH_MAX * sizeof(*r->stash));
     if (r->admission == NULL || r->stash == NULL)
         return -ENOMEM;
     ls_admission_reset(r);
@@ -32,10 +26,8 @@ int ls_admission_init(struct ls_replica *r)
 
 void ls_admission_free(struct ls_replica *r)
 {
-    if (r->admission != NULL)
-        munmap(r->admission, r->config.sessions_max * sizeof(*r->admission));
-    if (r->stash != NULL)
-        munmap(r->stash, LS_STASH_MAX * sizeof(*r->stash));
+    ls_memory_unmap(r->admission, r->config.sessions_max * sizeof(*r->admission));
+    ls_memory_unmap(r->stash, LS_STASH_MAX * sizeof(*r->stash));
 }
 
 /* Admissions carry their epoch, so those of the old one are void by themselves; only the stash is emptied. */

@@ -15,9 +15,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
-#include <sys/mman.h>
 
 #include "executor.h"
+#include "memory.h"
 #include "mutant.h"
 #include "session.h"
 #include "wire.h"
@@ -94,15 +94,14 @@ struct ls_executor *ls_executor_create(const struct ls_executor_config *config, 
         errno = EINVAL;
         return NULL;
     }
-    struct ls_executor *executor =
-        mmap(NULL, sizeof(*executor), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (executor == MAP_FAILED) {
+    struct ls_executor *executor = ls_memory_map(sizeof(*executor));
+    if (!executor) {
         errno = ENOMEM;
         return NULL;
     }
     executor->sessions = ls_sessions_create(config->sessions_max, seam->sessions);
     if (!executor->sessions) {
-        munmap(executor, sizeof(*executor));
+        ls_memory_unmap(executor, sizeof(*executor));
         errno = ENOMEM;
         return NULL;
     }
@@ -131,7 +130,7 @@ void ls_executor_destroy(struct ls_executor *executor)
     if (!executor)
         return;
     ls_sessions_destroy(executor->sessions);
-    munmap(executor, sizeof(*executor));
+    ls_memory_unmap(executor, sizeof(*executor));
 }
 
 void ls_executor_set_watch(struct ls_executor *executor, ls_executor_watch watch, void *user)

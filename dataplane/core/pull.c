@@ -4,21 +4,20 @@
  * what it wants next), ordered like any other once whole. A bounded number at once, a bounded number of fragments
  * outstanding of each, an idle time-out. Net thread.
  */
+#include "memory.h"
 #include "replica_internal.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define GRANT_AGAIN_NS 2000000ull /* granted fragments that did not come are granted again after this long */
 
 int ls_pull_init(struct ls_replica *r)
 {
     size_t bytes = (size_t)LS_PULLS_MAX * r->config.op_max;
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED)
+    r->pull_memory = ls_memory_map(bytes);
+    if (r->pull_memory == NULL)
         return -ENOMEM;
-    r->pull_memory = memory;
     for (uint32_t i = 0; i < LS_PULLS_MAX; i++)
         r->pull[i].operation = r->pull_memory + (size_t)i * r->config.op_max;
     return 0;
@@ -26,8 +25,7 @@ int ls_pull_init(struct ls_replica *r)
 
 void ls_pull_free(struct ls_replica *r)
 {
-    if (r->pull_memory != NULL)
-        munmap(r->pull_memory, (size_t)LS_PULLS_MAX * r->config.op_max);
+    ls_memory_unmap(r->pull_memory, (size_t)LS_PULLS_MAX * r->config.op_max);
 }
 
 void ls_pull_release(struct ls_replica *r, struct ls_pull *pull)

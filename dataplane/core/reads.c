@@ -9,11 +9,11 @@
  * refused as it ends: what is answered here belongs to the present epoch and role.
  * Least: waits until the seq that the reader names is applied. Stale: at once, with an age.
  */
+#include "memory.h"
 #include "replica_internal.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define READ_PATIENCE_NS 100000000ull /* a read that waited this long is refused: elsewhere it may be quicker */
 
@@ -21,25 +21,17 @@ static_assert((LS_READS_PENDING_MAX & (LS_READS_PENDING_MAX - 1)) == 0, "ring of
 static_assert(sizeof(struct ls_reply_body) + sizeof(struct ls_reply_record) + LS_READ_RESULT_MAX <= LS_FRAME_BODY_MAX,
               "one read fits a frame of its own");
 
-static void *map(size_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
 int ls_reads_init(struct ls_replica *r)
 {
-    r->read = map(LS_READS_PENDING_MAX * sizeof(*r->read));
-    r->least = map(LS_LEAST_MAX * sizeof(*r->least));
+    r->read = ls_memory_map(LS_READS_PENDING_MAX * sizeof(*r->read));
+    r->least = ls_memory_map(LS_LEAST_MAX * sizeof(*r->least));
     return r->read != NULL && r->least != NULL ? 0 : -ENOMEM;
 }
 
 void ls_reads_free(struct ls_replica *r)
 {
-    if (r->read != NULL)
-        munmap(r->read, LS_READS_PENDING_MAX * sizeof(*r->read));
-    if (r->least != NULL)
-        munmap(r->least, LS_LEAST_MAX * sizeof(*r->least));
+    ls_memory_unmap(r->read, LS_READS_PENDING_MAX * sizeof(*r->read));
+    ls_memory_unmap(r->least, LS_LEAST_MAX * sizeof(*r->least));
 }
 
 /* Replies of one turn to one client share a frame while they come in a row. */

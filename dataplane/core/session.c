@@ -9,8 +9,8 @@
  * What must not differ between replicas: everything but the layout of `place`, which is found by content only.
  */
 #include <assert.h>
-#include <sys/mman.h>
 
+#include "memory.h"
 #include "mutant.h"
 #include "session.h"
 
@@ -104,8 +104,8 @@ struct ls_sessions *ls_sessions_create(uint32_t capacity, struct ls_session_publ
     size_t kept_at = place_at + lines(places * sizeof(uint32_t));
     size_t rest_at = kept_at + results * sizeof(struct ls_kept);
     size_t mapped = rest_at + results * KEPT_REST;
-    uint8_t *memory = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED)
+    uint8_t *memory = ls_memory_map(mapped);
+    if (!memory)
         return NULL;
 
     /* everything else begins as zeros */
@@ -126,7 +126,7 @@ struct ls_sessions *ls_sessions_create(uint32_t capacity, struct ls_session_publ
 void ls_sessions_destroy(struct ls_sessions *table)
 {
     if (table)
-        munmap(table, table->mapped);
+        ls_memory_unmap(table, table->mapped);
 }
 
 bool ls_sessions_set_limits(struct ls_sessions *table, const struct ls_entry_limits *limits)
