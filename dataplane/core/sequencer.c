@@ -192,7 +192,7 @@ static void parting_answer(struct ls_replica *r, struct ls_peer *peer, const str
     uint64_t parting = ls_log_parting(r->log, (const struct ls_epoch_row *)(ack + 1), ack->rows, ack->position);
     peer->parting_number = ack->question;
     peer->parting_too_old = parting == UINT64_MAX || parting < ls_log_oldest(r->log);
-    peer->parting = peer->parting_too_old ? ls_log_oldest(r->log) : parting;
+    peer->parting = peer->parting_too_old ? 0 : parting;
     peer->verified = false;
     peer->acked = 0;
     peer->heartbeat_due = true;
@@ -289,11 +289,13 @@ static void heartbeat_send(struct ls_replica *r, struct ls_peer *peer, uint64_t 
                                        .confirmed = r->confirmed_ns == 0 ? 0 : ls_replica_log_time(r, r->confirmed_ns),
                                        .probe = r->probe};
     if (peer->parting_number != 0 && !peer->verified)
-        *answer++ = (struct ls_answer_record){.incarnation = peer->incarnation,
-                                              .number = peer->parting_number,
-                                              .position = peer->parting,
-                                              .node = peer->node,
-                                              .kind = peer->parting_too_old ? LS_ANSWER_TOO_OLD : LS_ANSWER_PARTING};
+        *answer++ =
+            (struct ls_answer_record){.incarnation = peer->incarnation,
+                                      .number = peer->parting_number,
+                                      /* the oldest position of this moment: the ring moves on while it is told */
+                                      .position = peer->parting_too_old ? ls_log_oldest(r->log) : peer->parting,
+                                      .node = peer->node,
+                                      .kind = peer->parting_too_old ? LS_ANSWER_TOO_OLD : LS_ANSWER_PARTING};
     if (peer->read_answer != 0)
         *answer++ = (struct ls_answer_record){.incarnation = peer->incarnation,
                                               .number = peer->read_answer,
@@ -367,7 +369,6 @@ static void laggards_tell(struct ls_replica *r)
             continue;
         peer->verified = false;
         peer->parting_too_old = true;
-        peer->parting = oldest;
         peer->heartbeat_due = true;
     }
 }

@@ -353,11 +353,45 @@ static void a_follower_that_does_not_apply_does_not_stop_the_others_for_ever(voi
     assert_true(ls_sequencer_has_room(rig->replica, 1000, rig->now));
 }
 
+/* Told that it is behind while it holds just enough, it comes too late: it must be told where the ring is by then. */
+static void a_follower_left_behind_is_told_where_the_ring_is_now(void **state)
+{
+    struct rig *rig = *state;
+    rig_lead(rig, 1);
+    rig_ack(rig, node(3, 1), (struct ls_ack_body){.question = 1});
+    settle(rig);
+    uint64_t told[2];
+    ack(rig, 3, 1, rig->log.end, rig->log.end);
+    for (int round = 0; round < 2; round++) {
+        uint64_t until = rig->log.end + 2 * rig->log.size;
+        while (rig->log.end < until) {
+            rig_turn(rig, 150000000); /* node 3 is silent, node 2 goes on */
+            fill(rig, 1000, 2);
+            ack(rig, 2, 1, rig->log.end, rig->log.end);
+            settle(rig);
+        }
+        ack(rig, 2, 1, rig->log.end, rig->log.end);
+        ack(rig, 3, 1, 200, 200);
+        rig_turn(rig, 1000);
+        told[round] = 0;
+        for (uint32_t k = 0; k < rig->sent; k++) {
+            const struct ls_heartbeat_body *beat = ls_frame_body(rig->out[k].data);
+            const struct ls_answer_record *answer = (const void *)(beat + 1);
+            if (ls_frame_header(rig->out[k].data)->type == LS_FRAME_HEARTBEAT && beat->answers > 0 && answer->node == 3)
+                told[round] = answer->position;
+        }
+        assert_int_equal(told[round], ls_log_oldest(&rig->log));
+        rig_clear(rig);
+    }
+    assert_true(told[1] > told[0]);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_follower_behind_the_ring_is_told_and_does_not_block_clients),
+        TEST(a_follower_left_behind_is_told_where_the_ring_is_now),
         TEST(a_full_log_can_be_opened),
         TEST(a_long_tail_behind_a_large_entry_can_be_dropped),
         TEST(the_index_survives_a_dropped_tail),
