@@ -150,6 +150,7 @@ bool sim_client_put(struct sim *sim, struct sim_client *client, const void *oper
         op->used = false;
         client->in_flight--;
         client->lost = error == -ENOTCONN;
+        sim->ledger.submission_count--; /* its number was not used: whoever uses it notes it anew */
         return false;
     }
     SIM_TRACE(sim, "c%u submits %lu: code %u, %u bytes", client->index, op->number, op->code, length);
