@@ -142,7 +142,6 @@ void ls_admission_drain(struct ls_replica *r, struct ls_admission *a, uint64_t n
         bool ordered = s->record.number < a->next || /* came again, and directly, in the meantime */
                        ls_admission_order(r, a, &s->record, s->operation, s->record.length, s->client, now_ns);
         a->stash = s->next;
-        a->stashed--;
         s->next = r->stash_free;
         r->stash_free = index;
         if (!ordered)
@@ -166,7 +165,6 @@ static void stash_forget(struct ls_replica *r, uint64_t now_ns)
             link = &r->stash[*link - 1].next;
         }
         *link = s->next;
-        a->stashed--;
         s->next = r->stash_free;
         r->stash_free = index;
     }
@@ -198,7 +196,6 @@ static void stash(struct ls_replica *r, struct ls_admission *a, const struct ls_
     memcpy(s->operation, record + 1, record->length);
     s->next = *link;
     *link = index;
-    a->stashed++;
     ls_count(r->counters, requests_stashed);
 }
 

@@ -217,22 +217,19 @@ void ls_reads_refuse(struct ls_replica *r, uint16_t status, uint64_t now_ns)
 
 /* ---- probes, questions, answers ---- */
 
-bool ls_reads_give_probe(struct ls_replica *r, uint64_t probe)
+void ls_reads_give_probe(struct ls_replica *r, uint64_t probe)
 {
-    bool any = false;
     for (uint32_t i = r->read_tail; i != r->read_head; i--) {
         struct ls_read *read = &r->read[(i - 1) & (LS_READS_PENDING_MAX - 1)];
         if (read->probe != 0)
             break; /* those before it have theirs */
         read->probe = probe;
-        any = true;
     }
-    return any;
 }
 
 void ls_reads_give_question(struct ls_replica *r, uint64_t number)
 {
-    (void)ls_reads_give_probe(r, number);
+    ls_reads_give_probe(r, number);
     r->reads_unasked = false;
 }
 

@@ -85,7 +85,6 @@ struct ls_admission {
     uint64_t epoch;
     uint64_t next;  /* number that is ordered next */
     uint32_t stash; /* first stashed request, index + 1; 0: none */
-    uint32_t stashed;
 };
 
 struct ls_stash {
@@ -170,8 +169,7 @@ struct ls_replica {
     uint64_t order_ns;     /* last ORDER or tick */
     uint64_t append_ns;    /* last appended entry */
     uint64_t heartbeat_ns; /* last round of heartbeats */
-    uint64_t commit_told;  /* highest commit that left in a frame to every verified peer */
-    uint64_t commit_ns;    /* when commit rose above commit_told; 0: it is told */
+    uint64_t commit_ns;    /* when commit rose and no frame has told it yet; 0: it is told */
     uint64_t confirmed_ns; /* a majority knew of no newer epoch at this time: a probe that left then was echoed */
     uint64_t majority_ns;  /* last time at which a majority had been heard within suspend_ns */
     uint32_t bulk;         /* frames of fetched or granted bytes still allowed in this turn */
@@ -291,8 +289,8 @@ void ls_reads_free(struct ls_replica *r);
 /* The epoch ends: waiting reads are refused, so that their clients ask again where they are told to. */
 void ls_reads_refuse(struct ls_replica *r, uint16_t status, uint64_t now_ns);
 void ls_reads_input(struct ls_replica *r, const struct ls_frame *frame, uint64_t now_ns);
-/* Sequencer: reads without a probe get this one. True if there were any. */
-bool ls_reads_give_probe(struct ls_replica *r, uint64_t probe);
+/* Sequencer: reads without a probe get this one. */
+void ls_reads_give_probe(struct ls_replica *r, uint64_t probe);
 /* Follower: reads without a question get this number. */
 void ls_reads_give_question(struct ls_replica *r, uint64_t number);
 void ls_reads_answered(struct ls_replica *r, uint64_t number, uint64_t index);

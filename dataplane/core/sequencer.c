@@ -86,7 +86,6 @@ void ls_sequencer_open(struct ls_replica *r, uint64_t now_ns)
     r->confirmed_ns = 0;
     r->heartbeat_ns = 0;
     r->rtt_ns = RTT_DEFAULT_NS;
-    r->commit_told = 0;
     r->commit_ns = 0;
     r->order_ns = now_ns;
     ls_replica_set_role(r, LS_ROLE_OPENING);
