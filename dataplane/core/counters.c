@@ -41,6 +41,10 @@ const char *ls_role_name(unsigned role)
         return "suspended";
     case LS_ROLE_HALTED:
         return "halted";
+    case LS_ROLE_OUTSIDE:
+        return "outside";
+    case LS_ROLE_BEHIND:
+        return "behind";
     default:
         return "?";
     }

@@ -42,6 +42,23 @@ uint32_t ls_executor_turn(struct ls_executor *executor, uint64_t now_ns);
 /* Digest of state and sessions after the last applied entry; apply thread (simulator: any time). */
 uint64_t ls_executor_digest(struct ls_executor *executor);
 
+/* ---- checkpoints: how a cut leaves and how an image comes, over the seam (seam.h) ----
+ * bulk sets seam->cut and WANTED; apply, between two bursts, opens the machine's checkpoint and the sessions' image,
+ * fills the cut and says OPEN (or REFUSED with -EBUSY). Then bulk runs type->checkpoint_next() until it is complete,
+ * waits for seam->cut_sessions, writes ls_executor_sessions_image(), and says ENDING.
+ * seam->image: apply swaps machine and sessions with the image's, takes applied, seq, limits, tables from its cut,
+ * republishes the session seats, then stores NULL (release). */
+
+/* bulk, while the cut is OPEN and cut_sessions is true: the sessions' packed bytes. */
+const uint8_t *ls_executor_sessions_image(const struct ls_executor *executor, size_t *size);
+
+/* bulk, off the workers: a session table from such bytes, for an image; `seats` are only written once it is swapped in.
+ * NULL and errno: EBADMSG damaged, ENOSPC more sessions than `capacity`, ENOMEM. */
+struct ls_sessions *ls_executor_sessions_restore(const uint8_t *bytes, size_t size, uint32_t capacity);
+
+/* Digest that an executor over this image would have; compare with image->cut.digest. */
+uint64_t ls_image_digest(const struct ls_state_machine *type, const struct ls_image *image);
+
 /* Called for each entry right after it was executed; for the simulator's checkers. NULL: none. */
 typedef void (*ls_executor_watch)(void *user, const struct ls_entry *entry, const struct ls_result *result);
 void ls_executor_set_watch(struct ls_executor *executor, ls_executor_watch watch, void *user);

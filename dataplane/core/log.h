@@ -16,6 +16,10 @@
 #include <lockstep/entry.h>
 #include <lockstep/types.h>
 
+#include "cut.h"
+
+#define LS_MEMBERSHIPS_KEPT 8
+
 /* What the log knows of an entry without looking into the ring, where a dropped tail may have overwritten it. */
 struct ls_log_entry_place {
     _Atomic uint64_t position; /* net stores, control looks (relaxed both): it believes only what the entry confirms */
@@ -49,6 +53,13 @@ struct ls_log {
     uint64_t frame_epoch; /* for a deliberately broken variant (mutant.h) alone */
     uint32_t epochs;      /* rows in the table, oldest first */
     struct ls_epoch_row epoch[LS_EPOCHS_KEPT];
+    /* Memberships that the log holds, oldest first: [0] is the one before the oldest held entry that changes it. At most
+     * one is not committed in any log of an epoch's sequencer, so the last few are always enough. */
+    uint32_t memberships;
+    struct {
+        uint64_t end; /* of its entry; 0: the founders' */
+        struct ls_membership members;
+    } membership[LS_MEMBERSHIPS_KEPT];
 };
 
 /* `size` is rounded up to a power of two >= LS_LOG_SIZE_MIN. Takes all memory. 0 or -errno. */
@@ -56,6 +67,16 @@ int ls_log_init(struct ls_log *log, uint64_t size);
 void ls_log_free(struct ls_log *log);
 /* As after init, without giving the memory back. */
 void ls_log_reset(struct ls_log *log);
+
+/* Founders: an empty log's membership, until its first MEMBERS entry. */
+void ls_log_found(struct ls_log *log, const struct ls_membership *members);
+
+/* Begins anew behind a checkpoint: an empty log at cut->position whose tables, time and chain are the cut's. The index
+ * and the ring hold nothing. */
+void ls_log_rebase(struct ls_log *log, const struct ls_cut *cut);
+
+/* The newest membership in the log; count 0: none. Valid until the log changes. net. */
+const struct ls_membership *ls_log_members(const struct ls_log *log);
 
 /* Contiguous for any entry that is held. */
 static inline uint8_t *ls_log_at(const struct ls_log *log, uint64_t position)

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One node's part in ordering one log: sequencer, follower or sealed. Pure: frames and the time come in, frames go out
+ * One node's part in ordering one log: sequencer, follower or sealed. It starts OUTSIDE: sealed at its promise, without
+ * a log, silent, until FOUND (a founder of the cluster, whose empty log is right) or JOIN (a new incarnation or a new
+ * member, admitted by the epoch's sequencer). A joining replica is served like a follower and never counts; when it
+ * holds what was named to it, it says REACHED, and COUNT makes it whole. Pure: frames and the time come in, frames go out
  * through `io`; no clock, no socket, no allocation after create. Owned and called by the net worker alone; what it
  * shares with apply and control is in the seam.
  *
@@ -74,6 +77,7 @@ struct ls_replica_view {
     uint64_t sequencer_incarnation;
     uint64_t verified; /* contiguous verified end in this epoch; 0 unverified */
     uint64_t commit;
+    bool counts; /* founder or admitted */
 };
 void ls_replica_view(const struct ls_replica *replica, struct ls_replica_view *view);
 

@@ -6,6 +6,8 @@
 #ifndef LOCKSTEP_CORE_SEAM_H
 #define LOCKSTEP_CORE_SEAM_H
 
+#include <lockstep/membership.h>
+
 #include "io.h"
 #include "spsc.h"
 
@@ -18,26 +20,56 @@ struct ls_repeat {
 };
 
 /* control -> net */
-enum ls_order_kind { LS_ORDER_SEAL = 1, LS_ORDER_INSTALL = 2 };
+enum ls_order_kind {
+    LS_ORDER_SEAL = 1,     /* epoch. Answer: SEALED */
+    LS_ORDER_INSTALL = 2,  /* epoch, incarnation. INSTALLED */
+    LS_ORDER_FOUND = 3,    /* members. DONE */
+    LS_ORDER_JOIN = 4,     /* epoch, incarnation, position = reach, node = sequencer, other = its incarnation, members.
+                              DONE */
+    LS_ORDER_COUNT = 5,    /* incarnation. DONE */
+    LS_ORDER_ADMIT = 6,    /* epoch, incarnation, node, other = joining incarnation, position = its promise. ADMITTED */
+    LS_ORDER_CHANGE = 7,   /* epoch, position = seq of the membership it replaces, members. CHANGED */
+    LS_ORDER_HANDOVER = 8, /* epoch, node, position = patience in ns. HANDED, or DONE with code */
+    LS_ORDER_REBASE = 9,   /* image: log and state are replaced by it. REBASED */
+};
+struct ls_image; /* cut.h */
 struct ls_order {
     uint64_t id; /* copied to the event that answers it */
     uint64_t epoch;
     uint64_t incarnation;
+    uint64_t position;
+    uint64_t other;
     uint32_t kind; /* enum ls_order_kind */
+    uint16_t node;
+    struct ls_image *image; /* REBASE: net's and apply's until REBASED says that they have done with it */
+    struct ls_membership members;
 };
 
 /* net -> control */
-enum ls_event_kind { LS_EVENT_SEALED = 1, LS_EVENT_INSTALLED = 2, LS_EVENT_EPOCH_SEEN = 3, LS_EVENT_ROLE = 4 };
+enum ls_event_kind {
+    LS_EVENT_SEALED = 1,     /* epoch, last_epoch, last, last_seq, members, code = 1 where this incarnation counts */
+    LS_EVENT_INSTALLED = 2,  /* epoch, code as struct ls_control_installed.refused */
+    LS_EVENT_EPOCH_SEEN = 3, /* epoch, node */
+    LS_EVENT_ROLE = 4,       /* epoch, role, node = sequencer, code = enum ls_halt */
+    LS_EVENT_DONE = 5,       /* code: 0, or an errno */
+    LS_EVENT_ADMITTED = 6,   /* epoch, last = reach, node, last_seq = joining incarnation, code as in the message */
+    LS_EVENT_CHANGED = 7,    /* epoch, last_seq = seq, code as in the message */
+    LS_EVENT_HANDED = 8,     /* epoch, node */
+    LS_EVENT_REACHED = 9,    /* epoch */
+    LS_EVENT_MEMBERS = 10,   /* members, code = 1 where committed */
+    LS_EVENT_REBASED = 11,   /* code: 0, image holds the old machine and sessions; or an errno, it holds what it held */
+};
 struct ls_event {
     uint64_t id; /* 0: no answer to anything */
     uint64_t epoch;
-    uint64_t last_epoch; /* SEALED: of the last complete entry, 0: the log is empty */
-    uint64_t last;       /* SEALED: its end */
-    uint64_t last_seq;   /* SEALED */
-    uint32_t kind;       /* enum ls_event_kind */
-    uint16_t node;       /* EPOCH_SEEN: sender; ROLE: sequencer */
-    uint16_t role;       /* ROLE: enum ls_role */
-    uint32_t code;       /* INSTALLED: as struct ls_control_installed.refused; ROLE: enum ls_halt */
+    uint64_t last_epoch; /* of the last complete entry, 0: the log is empty */
+    uint64_t last;       /* its end */
+    uint64_t last_seq;
+    uint32_t kind; /* enum ls_event_kind */
+    uint16_t node;
+    uint16_t role; /* enum ls_role */
+    uint32_t code;
+    struct ls_membership members;
 };
 
 /* One slot of the session table, as apply publishes it for net's admission. apply writes session = 0, next, session
@@ -45,6 +77,19 @@ struct ls_event {
 struct ls_session_public {
     _Atomic uint64_t session; /* 0: free */
     _Atomic uint64_t next;    /* number of the request that may be executed next */
+    _Atomic uint64_t client;  /* ip << 16 | port that its newest entry came from; 0: none. For VIEW frames only, so it
+                                 may be of another instant than the two above */
+    _Atomic uint64_t active;  /* log time of that entry */
+};
+
+/* A cut through the applied state, for a checkpoint: bulk asks, apply makes it between two bursts, bulk reads the image
+ * while apply goes on, bulk ends it. */
+enum ls_cut_state {
+    LS_CUT_NONE = 0,   /* apply or start: bulk may ask */
+    LS_CUT_WANTED = 1, /* bulk -> apply: `cut` is to be filled */
+    LS_CUT_OPEN = 2,   /* apply -> bulk: it is, and stays as it is */
+    LS_CUT_REFUSED = 3, /* apply -> bulk: cut_error says why; apply has nothing to do with it any more */
+    LS_CUT_ENDING = 4, /* bulk -> apply: read or given up; apply gives the image's memory back, then NONE */
 };
 
 struct ls_seam {
@@ -59,6 +104,12 @@ struct ls_seam {
     struct ls_session_public *sessions;    /* LS_SESSIONS_MAX bounded array, `sessions_max` long */
     uint32_t sessions_max;
     _Atomic uint32_t window; /* apply writes: the log's limit of requests in flight; 0: none yet */
+    /* checkpoints: `cut`, `cut_error` belong to whose move it is (release with the state, acquire before use) */
+    _Alignas(64) _Atomic uint32_t cut_state; /* enum ls_cut_state */
+    int cut_error;
+    struct ls_cut *cut;
+    _Atomic bool cut_sessions;            /* apply -> bulk: the cut's sessions are copied whole (release) */
+    struct ls_image *_Atomic image;       /* net -> apply: swap (release); apply -> net: NULL, done (release) */
     /* queues */
     struct ls_spsc repeats; /* net -> apply, struct ls_repeat */
     struct ls_spsc replies; /* apply -> net, struct ls_frame: complete frames to be sent */

@@ -247,8 +247,8 @@ static enum ls_counter check_view(const uint8_t *body, size_t room)
     const struct ls_member_record *member = (const void *)(view + 1);
     uint64_t seen = 0;
     for (uint32_t i = 0; i < view->members; i++) {
-        if (!node_is_sane(member[i].node) || (seen >> member[i].node & 1) || member[i].zero16 != 0 ||
-            member[i].zero32 != 0 || member[i].ip == 0 || member[i].port == 0 ||
+        if (!node_is_sane(member[i].node) || (seen >> member[i].node & 1) || member[i].ctrl_port != 0 ||
+            member[i].ctrl_ip != 0 || member[i].ip == 0 || member[i].port == 0 ||
             (member[i].role != LS_MEMBER_VOTER && member[i].role != LS_MEMBER_LEARNER))
             return LS_COUNT_drop_body;
         seen |= 1ull << member[i].node;

@@ -137,6 +137,8 @@ static inline uint64_t ls_counter_get(const struct ls_counters *counters, enum l
 const char *ls_counter_name(unsigned which);
 const char *ls_counter_text(unsigned which);
 
+#define LS_DIGESTS_KEPT 16
+
 enum ls_role {
     LS_ROLE_SEALED = 0,     /* promised an epoch, knows no sequencer of it */
     LS_ROLE_UNVERIFIED = 1, /* follows, asks where the logs part */
@@ -145,6 +147,8 @@ enum ls_role {
     LS_ROLE_SEQUENCER = 4,
     LS_ROLE_SUSPENDED = 5, /* sequencer that does not hear from a majority */
     LS_ROLE_HALTED = 6,    /* found something that must never be; see halt_reason */
+    LS_ROLE_OUTSIDE = 7,   /* a new incarnation that is not admitted: sealed, and silent until it is told to join */
+    LS_ROLE_BEHIND = 8,    /* follows, but the others no longer hold what is missing here: waits for a checkpoint */
 };
 const char *ls_role_name(unsigned role);
 
@@ -163,6 +167,9 @@ struct ls_replica_page {
     _Atomic uint64_t role;        /* enum ls_role */
     _Atomic uint64_t halt_reason; /* enum ls_halt */
     _Atomic uint64_t sequencer;   /* node id, 0 none */
+    _Atomic uint64_t counts;      /* 1: founder or admitted */
+    _Atomic uint64_t members_seq; /* of the log's newest membership */
+    _Atomic uint64_t last_epoch;  /* of the last complete entry; 0: the log is empty */
     _Atomic uint64_t last;        /* end of the log */
     _Atomic uint64_t last_seq;
     _Atomic uint64_t commit;
@@ -171,7 +178,13 @@ struct ls_replica_page {
     _Atomic uint64_t log_time;    /* apply: stamp of the last applied entry */
     _Atomic uint64_t digest_seq;  /* apply: the seq and digest of the last comparison point; written seq = 0, digest, */
     _Atomic uint64_t digest;      /*   seq (release); read seq (acquire), digest, seq again */
-    _Atomic uint64_t sessions;    /* apply: open now */
+    struct {
+        _Atomic uint64_t seq; /* a multiple of the distance between comparison points; 0: none */
+        _Atomic uint64_t digest;
+    } digests[LS_DIGESTS_KEPT];     /* apply: comparison point k at [k % LS_DIGESTS_KEPT], written as above */
+    _Atomic uint64_t sessions;      /* apply: open now */
+    _Atomic uint64_t scrub_rounds;  /* bulk: whole walks over the state that found nothing wrong */
+    _Atomic uint64_t scrub_damaged; /* bulk: damaged records found */
     _Atomic uint64_t heard_ns[LS_NODE_ID_MAX + 1];  /* monotonic time of the last checked frame of each node */
     _Atomic uint64_t acked[LS_NODE_ID_MAX + 1];     /* sequencer: verified position of each node */
     _Atomic uint64_t acked_seq[LS_NODE_ID_MAX + 1]; /* sequencer: applied seq of each node, as it said */

@@ -15,6 +15,7 @@ enum ls_entry_kind {
     LS_ENTRY_QUERY = 4,     /* close request `number` unless it is done */
     LS_ENTRY_TICK = 5,      /* time passes */
     LS_ENTRY_LIMITS = 6,    /* cluster limits change; operation = struct ls_entry_limits */
+    LS_ENTRY_MEMBERS = 7,   /* the membership from here on; operation = struct ls_entry_members and its records */
     LS_ENTRY_KINDS
 };
 
@@ -54,6 +55,15 @@ struct ls_entry_limits {
     uint64_t session_idle; /* ns of log time after which a session may be evicted */
     uint32_t sessions;
     uint32_t window;
+} LS_PACKED;
+
+/* The whole membership, not a difference. It holds from the moment the entry is appended (by the sequencer) or taken in
+ * (by a follower), and no longer if the entry is dropped with a tail. Followed by `members` struct ls_member_record, node
+ * ids ascending. The first sequencer writes the founding one behind the first limits. */
+struct ls_entry_members {
+    uint16_t members; /* 1..LS_MEMBERS_MAX */
+    uint16_t zero16;
+    uint32_t zero32;
 } LS_PACKED;
 
 static inline uint64_t ls_entry_size(uint32_t length)

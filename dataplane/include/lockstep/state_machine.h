@@ -103,6 +103,15 @@ struct ls_state_machine {
     /* Into a machine fresh from create(), before anyone else knows of it. 0 or -errno (-EBADMSG: damaged,
      * -EPROTO: another machine or a newer format, -ENOSPC: larger than the limits). */
     int (*restore)(struct ls_machine *machine, struct ls_checkpoint_source *source);
+
+    /* Re-reads at most `n` records from *cursor on (0: the beginning) and compares them with their checksums, beside
+     * apply. 0 and *cursor moved; *cursor 0 again: one round is complete; -EBADMSG: a damaged one, *cursor behind it.
+     * Bulk thread, inside an RCU read-side section of its own. NULL: the machine has nothing to scrub. */
+    int (*scrub)(struct ls_machine *machine, uint64_t *cursor, uint32_t n);
+
+    /* A fault on purpose: flips one bit of a stored value, chosen by `seed`, without touching its checksum. False: no
+     * value is stored. Bulk thread. NULL: not offered. */
+    bool (*flip)(struct ls_machine *machine, uint64_t seed);
 };
 
 extern const struct ls_state_machine ls_kv;

@@ -97,6 +97,7 @@ static_assert(sizeof(struct ls_order_body) == 40, "wire layout");
 /* ---- ACK ---- */
 #define LS_ACK_VERIFIED 0x0001 /* position counts; without it: a question with the epoch table */
 #define LS_ACK_READ     0x0002 /* `question` asks for a read index */
+#define LS_ACK_JOINING  0x0004 /* from a replica that is not admitted yet: it is served, it never counts */
 
 struct ls_epoch_row {
     uint64_t epoch;
@@ -216,14 +217,15 @@ struct ls_fragment_body { /* followed by the fragment's bytes, to the frame's en
     uint32_t length; /* bytes in this frame */
 } LS_PACKED;
 
-/* ---- REDIRECT and VIEW: followed by `members` records. ---- */
+/* ---- REDIRECT and VIEW: followed by `members` records. The record also stands in the log, in checkpoints and in
+ * messages of ctrl. ---- */
 struct ls_member_record {
     uint16_t node;
     uint16_t role; /* enum ls_member_role */
     uint32_t ip;
     uint16_t port;
-    uint16_t zero16;
-    uint32_t zero32;
+    uint16_t ctrl_port; /* of its lockstep-ctrl; 0 in frames: clients have no business there */
+    uint32_t ctrl_ip;
 } LS_PACKED;
 static_assert(sizeof(struct ls_member_record) == 16, "wire layout");
 

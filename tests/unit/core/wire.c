@@ -238,8 +238,8 @@ static const struct damage damages[] = {
     {"member: role unknown", SAMPLE_VIEW, MEMBER(1, role), 3, DROP(body)},
     {"member: no address", SAMPLE_VIEW, MEMBER(1, ip), 0, DROP(body)},
     {"member: no port", SAMPLE_VIEW, MEMBER(1, port), 0, DROP(body)},
-    {"member: reserved field, 16 bits", SAMPLE_VIEW, MEMBER(0, zero16), 1, DROP(body)},
-    {"member: reserved field, 32 bits", SAMPLE_VIEW, MEMBER(0, zero32), 1, DROP(body)},
+    {"member: port of its ctrl", SAMPLE_VIEW, MEMBER(0, ctrl_port), 1, DROP(body)},
+    {"member: address of its ctrl", SAMPLE_VIEW, MEMBER(0, ctrl_ip), 1, DROP(body)},
 
     {"busy: a status of executed requests", SAMPLE_BUSY, BUSY(status), LS_STATUS_OK, DROP(body)},
     {"busy: status unknown", SAMPLE_BUSY, BUSY(status), 43, DROP(body)},
