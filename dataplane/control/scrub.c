@@ -2,7 +2,7 @@
 /* The pace of scrubbing. See scrub.h. */
 #include "scrub.h"
 
-#define SLICE_NS (20ull * 1000 * 1000) /* slices come so often, or as often as 256 records each make it */
+#define SLICE_NS (20ull * 1000 * 1000) /* slices come so often, or as often as 64 records each make it */
 
 void ls_scrub_init(struct ls_scrub *scrub, const struct ls_state_machine *type, uint64_t records, uint64_t period_ns,
                    uint64_t now_ns)

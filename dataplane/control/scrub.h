@@ -8,7 +8,7 @@
 
 #include <lockstep/state_machine.h>
 
-#define LS_SCRUB_RECORDS_MAX 256 /* read in one section */
+#define LS_SCRUB_RECORDS_MAX 64 /* read in one section */
 
 struct ls_scrub {
     const struct ls_state_machine *type;
