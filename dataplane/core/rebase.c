@@ -54,7 +54,8 @@ static uint32_t rebase_check(const struct ls_replica *r, const struct ls_order *
         return EBADMSG;
     if (cut->epoch[cut->epochs - 1].epoch > r->epoch)
         return EAGAIN; /* it must be sealed at that epoch first */
-    uint64_t floor = r->counts ? r->log->end : r->commit;
+    /* What was reached is already being counted on, though COUNT may still be on its way. */
+    uint64_t floor = r->counts || r->reached ? r->log->end : r->commit;
     return cut->position < floor && !ls_mutant(REBASE_OLDER) ? ESTALE : 0;
 }
 

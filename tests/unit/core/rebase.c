@@ -97,12 +97,10 @@ static void ask_and_answer(struct rig *rig, uint16_t kind, uint64_t position)
 {
     rig_clear(rig);
     rig_heartbeat(rig, LEADER, (struct ls_heartbeat_body){0}, NULL);
-    rig_heartbeat(rig, LEADER, (struct ls_heartbeat_body){0},
-                  &(struct ls_answer_record){.incarnation = 11,
-                                             .number = rig->replica->question,
-                                             .position = position,
-                                             .node = 1,
-                                             .kind = kind});
+    rig_heartbeat(
+        rig, LEADER, (struct ls_heartbeat_body){0},
+        &(struct ls_answer_record){
+            .incarnation = 11, .number = rig->replica->question, .position = position, .node = 1, .kind = kind});
     rig_turn(rig, 0);
 }
 
@@ -273,6 +271,29 @@ static void a_joiner_s_tail_is_no_reason_to_refuse(void **state)
     assert_int_equal(refusal(w, &w->image), ESTALE); /* below commit */
 }
 
+/* Between REACHED and COUNT: the record may say already that this incarnation counts. */
+static void what_was_reached_is_kept(void **state)
+{
+    struct world *w = *state;
+    struct rig *rig = &w->rig;
+    struct ls_event event;
+    rig_seal(rig, 1);
+    struct ls_order join = {.kind = LS_ORDER_JOIN,
+                            .epoch = 1,
+                            .incarnation = 11,
+                            .position = w->leader.end,
+                            .other = 22,
+                            .node = 2,
+                            .members = rig_members(3)};
+    assert_int_equal(rig_order_give(rig, join).code, 0);
+    ask_and_answer(rig, LS_ANSWER_PARTING, 0);
+    rig_order(rig, LEADER, 0, ls_log_at(&w->leader, 0), (uint32_t)w->leader.end, 0);
+    rig_turn(rig, 0);
+    assert_true(rig_event(rig, LS_EVENT_REACHED, &event));
+    assert_int_equal(rig->replica->commit, 0);
+    assert_int_equal(refusal(w, &w->image), ESTALE);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -282,6 +303,7 @@ int main(void)
         TEST(a_cut_without_sense_is_refused),
         TEST(a_checkpoint_older_than_what_must_be_kept_is_refused),
         TEST(a_joiner_s_tail_is_no_reason_to_refuse),
+        TEST(what_was_reached_is_kept),
     };
     return cmocka_run_group_tests_name("rebase", tests, NULL, NULL);
 }
