@@ -29,7 +29,7 @@
     X(drop_cluster, "frame: of another cluster")                                                                       \
     X(drop_generation, "frame: of another generation of the cluster")                                                  \
     X(drop_group, "frame: of another group")                                                                           \
-    X(drop_sender, "frame: sender is not a member, or not at its address")                                             \
+    X(drop_sender, "frame: sender is neither a member at its address nor the sequencer")                               \
     X(drop_incarnation, "frame: of an incarnation that does not count")                                                \
     X(drop_body, "frame: body malformed")                                                                              \
     X(drop_direction, "frame: of a type that this node does not take from that sender")                                \
