@@ -118,9 +118,9 @@ struct ls_control_changed {
     uint64_t epoch;
     uint64_t seq;     /* of the new entry; 0 where refused */
     uint32_t refused; /* 0, or: 1 not the sequencer of that epoch, or not serving (opening it, suspended, handing over),
-                         2 the change before is not committed yet, 3 another membership is the newest, 4 more than one voter differs, 5 no voter
-                         would be left or too many members, 6 this sequencer would not be a voter: move it first, 7
-                         no room in the log now, 8 malformed */
+                         2 the change before is not committed yet, 3 another membership is the newest, 4 more than one
+                         voter differs, 5 no voter would be left or too many members, 6 this sequencer would not be a
+                         voter: move it first, 7 no room in the log now, 8 malformed */
     uint32_t zero;
 } LS_PACKED;
 
