@@ -286,6 +286,22 @@ static bool image_drop(struct ls_bulk *bulk)
     return true;
 }
 
+static const char *refusal(int result)
+{
+    switch (result) {
+    case -EBUSY:
+        return "nothing is missing here, or it has halted";
+    case -EBADMSG:
+        return "what it says of its epochs and members makes no sense";
+    case -EAGAIN:
+        return "it reaches into an epoch that is not promised here: seal first";
+    case -ESTALE:
+        return "it is older than what must be kept here: take a newer one";
+    default:
+        return strerror(-result);
+    }
+}
+
 static void restore_checkpoint(struct ls_bulk *bulk)
 {
     char error[LS_CONTROL_TEXT_MAX] = "";
@@ -301,10 +317,7 @@ static void restore_checkpoint(struct ls_bulk *bulk)
             bulk->machine = bulk->candidate;
             ls_scrub_restart(&bulk->scrub, ls_now_ns());
         } else if (result != -ESHUTDOWN) {
-            snprintf(error, sizeof(error),
-                     "the replica does not take it: %s: only one that is behind, outside or joining does, and nothing "
-                     "older than what it holds itself",
-                     strerror(-result));
+            snprintf(error, sizeof(error), "the replica does not take it: %s", refusal(result));
         }
         if (result != -ESHUTDOWN)
             (void)image_drop(bulk);
