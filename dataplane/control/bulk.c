@@ -24,6 +24,7 @@
 #define LOOK_NS      (200ull * 1000) /* between two looks at what a worker is asked to do */
 #define SLEEP_MAX_NS (1000ull * 1000 * 1000)
 #define DAMAGED_NS   (1000ull * 1000 * 1000) /* between two reports of damage */
+#define DUE_MAX_NS   1e15                    /* far beyond any patience, and a number of ns */
 #define TRIES        3
 #define ROOM_RESERVE ((uint64_t)64 * 1024 * 1024) /* memory left to the rest of the machine by a restore */
 
@@ -89,6 +90,7 @@ static void throttle(struct ls_bulk *bulk, uint64_t bytes)
     uint64_t rate = bulk->job.bytes_per_second, now = ls_now_ns();
     double due = rate > 0 ? (double)bytes / (double)rate * 1e9 : 0;
 
+    due = due < DUE_MAX_NS ? due : DUE_MAX_NS;
     if ((double)(now - bulk->begin_ns) < due)
         (void)nap(bulk, (uint64_t)due - (now - bulk->begin_ns));
 }
