@@ -93,6 +93,36 @@ void ls_checkpoints_new_path(const struct ls_checkpoints *c, char path[LS_CHECKP
     snprintf(path, LS_CHECKPOINTS_PATH_MAX, "%s/%s", c->directory, NEW_NAME);
 }
 
+/* ---- how a file is read ---- */
+
+struct file_source {
+    struct ls_checkpoint_source source; /* first */
+    FILE *file;
+};
+
+static int source_read(struct ls_checkpoint_source *source, void *bytes, size_t n)
+{
+    FILE *file = ((struct file_source *)source)->file;
+
+    if (fread(bytes, 1, n, file) == n)
+        return 0;
+    return ferror(file) ? -EIO : -EBADMSG;
+}
+
+static int file_info(const char *path, struct ls_checkpoint_info *info, char *error)
+{
+    struct file_source source = {.source = {.read = source_read}, .file = fopen(path, "rbe")};
+    int result = source.file == NULL ? -errno : ls_checkpoint_info_read(&source.source, info);
+
+    if (source.file != NULL)
+        fclose(source.file);
+    if (result != 0)
+        snprintf(error, LS_CHECKPOINTS_ERROR, "reading the checkpoint %.300s: %s", path, strerror(-result));
+    return result;
+}
+
+const struct ls_checkpoint_format ls_checkpoint_files = {file_info, ls_checkpoint_file_verify};
+
 /* ---- what there is ---- */
 
 static const struct ls_checkpoint_file *known(const struct ls_checkpoint_file *files, uint32_t count, const char *name)
@@ -117,19 +147,20 @@ static uint64_t identity_of(const struct stat *status)
            (uint64_t)status->st_ctim.tv_nsec;
 }
 
-/* Fills in what the file itself says. */
-static void file_look(const struct ls_checkpoints *c, const char *path, const struct stat *status,
+/* Fills in what the file itself says. False: it cannot be read just now. */
+static bool file_look(const struct ls_checkpoints *c, const char *path, const struct stat *status,
                       struct ls_checkpoint_file *file)
 {
     struct ls_checkpoint_info info = {0};
     char error[LS_CHECKPOINTS_ERROR] = "";
+    int result = c->format->info(path, &info, error);
 
     file->size = (uint64_t)status->st_size;
     file->made_s = (int64_t)status->st_mtim.tv_sec;
     file->identity = identity_of(status);
-    if (c->format->info(path, &info, error) != 0) {
+    if (result != 0) {
         file->state = LS_CHECKPOINT_DAMAGED;
-        return;
+        return result == -EBADMSG || result == -EPROTO;
     }
     file->state = info_judge(&info, c->cluster, file);
     if (file->state == LS_CHECKPOINT_GOOD)
@@ -137,6 +168,7 @@ static void file_look(const struct ls_checkpoints *c, const char *path, const st
     file->position = info.cut.position;
     file->digest = info.cut.digest;
     snprintf(file->machine, sizeof(file->machine), "%.15s", info.machine);
+    return true;
 }
 
 /* -1: `a` is the newer one. */
@@ -178,14 +210,14 @@ int ls_checkpoints_scan(struct ls_checkpoints *c)
         char path[LS_CHECKPOINTS_PATH_MAX];
         struct stat status;
 
-        if (!name_read(entry->d_name, &file.generation, &file.seq) ||
-            !ls_checkpoints_path(c, entry->d_name, path) || stat(path, &status) != 0 || !S_ISREG(status.st_mode))
+        if (!name_read(entry->d_name, &file.generation, &file.seq) || !ls_checkpoints_path(c, entry->d_name, path) ||
+            stat(path, &status) != 0 || !S_ISREG(status.st_mode))
             continue;
-        snprintf(file.name, sizeof(file.name), "%s", entry->d_name);
+        snprintf(file.name, sizeof(file.name), "%.63s", entry->d_name);
         if (old != NULL && old->identity == identity_of(&status))
             file = *old;
-        else
-            file_look(c, path, &status, &file);
+        else if (!file_look(c, path, &status, &file))
+            continue;
         list_add(c, &file);
     }
     closedir(directory);
@@ -332,10 +364,10 @@ static void on_verified(void *user, void *arguments, int result, const char *err
 
     if (result == -EXDEV)
         state = LS_CHECKPOINT_FOREIGN;
-    else if (result == -EBADMSG || result == -EPROTO)
+    else if (result == -EBADMSG || result == -EPROTO || result == -EIO)
         state = LS_CHECKPOINT_DAMAGED;
     else if (result != 0)
-        state = LS_CHECKPOINT_UNVERIFIED; /* not read to its end: nothing is known */
+        state = LS_CHECKPOINT_UNVERIFIED; /* not read to its end, but it may be: nothing is known */
     c->job = NULL;
     for (uint32_t i = 0; i < c->count; i++)
         if (strcmp(c->file[i].name, v->file.name) == 0 && c->file[i].identity == v->file.identity) {
@@ -360,6 +392,13 @@ int ls_checkpoints_verify(struct ls_checkpoints *c, const char *name, ls_checkpo
     c->user = user;
     c->job = ls_job_start(c->base, verify_work, on_verified, c, &arguments, sizeof(arguments));
     return c->job == NULL ? -ENOMEM : 0;
+}
+
+void ls_checkpoints_trust(struct ls_checkpoints *c, const char *name)
+{
+    for (uint32_t i = 0; i < c->count; i++)
+        if (strcmp(c->file[i].name, name) == 0)
+            c->file[i].state = LS_CHECKPOINT_GOOD;
 }
 
 void ls_checkpoints_doubt(struct ls_checkpoints *c, const char *name)

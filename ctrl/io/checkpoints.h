@@ -45,6 +45,9 @@ struct ls_checkpoint_format {
     int (*verify)(const char *path, struct ls_checkpoint_info *info, char *error); /* also on a job's thread */
 };
 
+/* The files that dataplanes write. */
+extern const struct ls_checkpoint_format ls_checkpoint_files;
+
 struct ls_checkpoints;
 
 /* Makes the directory where it is missing, removes what was left incomplete, and reads what is there. `format` must
@@ -76,6 +79,8 @@ int ls_checkpoints_adopt(struct ls_checkpoints *c, char *error);
  * -ENOMEM. */
 typedef void (*ls_checkpoints_verified)(void *user, const char *name, enum ls_checkpoint_state state, const char *text);
 int ls_checkpoints_verify(struct ls_checkpoints *c, const char *name, ls_checkpoints_verified done, void *user);
+/* It was verified by other means, just now, as these very bytes. */
+void ls_checkpoints_trust(struct ls_checkpoints *c, const char *name);
 /* Somebody found a wrong byte in what he got of it: verify it before it is used again. */
 void ls_checkpoints_doubt(struct ls_checkpoints *c, const char *name);
 

@@ -12,8 +12,8 @@
 
 #define LS_JOB_ERROR_MAX 512
 
-/* On the job's thread, at low priority. `arguments` is the job's own copy; what it finds out it writes there. 0 or -errno
- * and a line in `error`. */
+/* On the job's thread, at low priority. `arguments` is the job's own copy; what it finds out it writes there. 0 or
+ * -errno and a line in `error`. */
 typedef int (*ls_job_work)(void *arguments, char *error);
 /* From the loop. `arguments` and `error` are valid during the call. */
 typedef void (*ls_job_done)(void *user, void *arguments, int result, const char *error);
