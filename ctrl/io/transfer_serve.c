@@ -31,8 +31,10 @@ static void look_again(struct ls_transfer *t)
 
 static void serve_close(struct ls_serve *s)
 {
-    if (s->bev != NULL)
+    if (s->bev != NULL) {
+        (void)bufferevent_remove_from_rate_limit_group(s->bev); /* now: the group may be freed before bev is */
         bufferevent_free(s->bev);
+    }
     if (s->fd >= 0)
         close(s->fd);
     s->bev = NULL;
