@@ -20,9 +20,10 @@
 #include "drift.h"
 #include "peer_message.h"
 
-#define CTRL_EPOCHS_AHEAD (1ull << 20) /* one election a second for twelve days: no cluster gets there in one absence  \
-                                        */
-#define CTRL_COMMANDS 8                /* operators' commands under way here */
+#define CTRL_EPOCHS_AHEAD                                                                                              \
+    (1ull << 20)        /* one election a second for twelve days: no cluster gets there in one absence                 \
+                         */
+#define CTRL_COMMANDS 8 /* operators' commands under way here */
 
 /* A question to this node's dataplane; id 0: none is open. */
 struct ask {
@@ -47,8 +48,8 @@ enum stage { STAGE_IDLE, STAGE_PREVOTE, STAGE_PROMISE, STAGE_SEAL, STAGE_VOTE, S
 struct election {
     enum stage stage;
     uint64_t epoch;
-    uint64_t id;      /* of the question to the peers */
-    uint64_t granted; /* bits */
+    uint64_t id;              /* of the question to the peers */
+    uint64_t granted, denied; /* bits */
     uint64_t deadline_ns;
     uint64_t due_ns; /* IDLE: when to stand; 0: no reason to */
     uint32_t rounds;
@@ -270,6 +271,7 @@ void ctrl_election_step(struct ls_ctrl *c);
 void ctrl_election_reset(struct ls_ctrl *c);
 /* Raises the epoch and asks for votes at once, without a pre-vote. */
 void ctrl_stand(struct ls_ctrl *c, bool handover);
+void ctrl_stand_first(struct ls_ctrl *c);
 bool ctrl_sequencer_gone(struct ls_ctrl *c);
 void ctrl_prevote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);
 void ctrl_vote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);
