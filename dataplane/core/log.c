@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The byte-stream log on a twice-mapped ring, its epoch table and its index from seq to position. Owned by the net
- * worker; see log.h for who may read what.
+ * The byte-stream log on a twice-mapped ring, its epoch table, its memberships and its index from seq to position.
+ * Owned by the net worker; see log.h for who may read what.
  */
 #include "log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,8 +97,48 @@ void ls_log_reset(struct ls_log *log)
     log->chain = LS_LOG_CHAIN_FIRST;
     log->index_first = 1;
     log->epochs = 0;
+    log->memberships = 0;
+    log->memberships_changes++;
     atomic_store_explicit(&log->high, 0, memory_order_relaxed);
     publish(log);
+}
+
+void ls_log_found(struct ls_log *log, const struct ls_membership *members)
+{
+    assert(log->last_seq == 0);
+    log->membership[0].end = 0;
+    log->membership[0].members = *members;
+    log->membership[0].members.seq = 0;
+    log->memberships = 1;
+    log->memberships_changes++;
+}
+
+void ls_log_rebase(struct ls_log *log, const struct ls_cut *cut)
+{
+    /* First, for readers of other threads: no byte below the cut is held any more. */
+    atomic_store_explicit(&log->high, cut->position + log->size, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    log->base = log->end = log->filled = cut->position;
+    log->base_seq = log->last_seq = cut->seq;
+    log->base_time = log->last_time = cut->time;
+    log->base_chain = log->chain = cut->chain;
+    log->index_first = cut->seq + 1;
+    log->epochs = cut->epochs;
+    memcpy(log->epoch, cut->epoch, cut->epochs * sizeof(log->epoch[0]));
+    log->memberships = 0;
+    if (cut->members.count > 0) {
+        log->membership[0].end = cut->position;
+        log->membership[0].members = cut->members;
+        log->memberships = 1;
+    }
+    log->memberships_changes++;
+    publish(log);
+}
+
+const struct ls_membership *ls_log_members(const struct ls_log *log)
+{
+    static const struct ls_membership none;
+    return log->memberships > 0 ? &log->membership[log->memberships - 1].members : &none;
 }
 
 uint32_t ls_entry_checksum(const struct ls_entry *entry, uint32_t previous)
@@ -105,6 +146,21 @@ uint32_t ls_entry_checksum(const struct ls_entry *entry, uint32_t previous)
     const uint8_t *from = (const uint8_t *)entry + offsetof(struct ls_entry, seq);
     /* The length stands before the checksum, so it is mixed into the chain value that the CRC begins with. */
     return ls_crc32c(previous ^ entry->length, from, ls_entry_size(entry->length) - offsetof(struct ls_entry, seq));
+}
+
+/* The membership in a MEMBERS entry of exactly the right length; false: it is malformed. */
+static bool entry_members(const struct ls_entry *entry, struct ls_membership *members)
+{
+    struct ls_entry_members head;
+    struct ls_member_record records[LS_MEMBERS_MAX];
+    if (entry->length < sizeof(head))
+        return false;
+    memcpy(&head, entry + 1, sizeof(head));
+    if (head.zero16 != 0 || head.zero32 != 0 || head.members > LS_MEMBERS_MAX ||
+        entry->length != sizeof(head) + head.members * sizeof(records[0]))
+        return false;
+    memcpy(records, (const uint8_t *)(entry + 1) + sizeof(head), head.members * sizeof(records[0]));
+    return ls_membership_read(members, records, head.members);
 }
 
 bool ls_entry_is_sane(const struct ls_entry *entry, uint64_t at_most)
@@ -123,6 +179,10 @@ bool ls_entry_is_sane(const struct ls_entry *entry, uint64_t at_most)
     case LS_ENTRY_QUERY:
     case LS_ENTRY_TICK:
         return entry->length == 0;
+    case LS_ENTRY_MEMBERS: /* what it says is judged when it is whole */
+        return entry->length > sizeof(struct ls_entry_members) &&
+               entry->length <= sizeof(struct ls_entry_members) + LS_MEMBERS_MAX * sizeof(struct ls_member_record) &&
+               (entry->length - sizeof(struct ls_entry_members)) % sizeof(struct ls_member_record) == 0;
     default:
         return true;
     }
@@ -147,6 +207,28 @@ static void epoch_row_add(struct ls_log *log, uint64_t epoch, uint64_t position,
     log->epoch[log->epochs++] = (struct ls_epoch_row){.epoch = epoch, .position = position, .seq = seq};
 }
 
+/* M3: it holds from here on, at the same place in every log that holds this entry. */
+static void membership_add(struct ls_log *log, const struct ls_membership *members, uint64_t seq, uint64_t end)
+{
+    if (log->memberships == LS_MEMBERSHIPS_KEPT) {
+        memmove(&log->membership[0], &log->membership[1], (LS_MEMBERSHIPS_KEPT - 1) * sizeof(log->membership[0]));
+        log->memberships--;
+    }
+    log->membership[log->memberships].end = end;
+    log->membership[log->memberships].members = *members;
+    log->membership[log->memberships].members.seq = seq;
+    log->memberships++;
+    log->memberships_changes++;
+}
+
+static void memberships_drop(struct ls_log *log, uint64_t position)
+{
+    uint32_t before = log->memberships;
+    while (log->memberships > 0 && log->membership[log->memberships - 1].end > position)
+        log->memberships--;
+    log->memberships_changes += log->memberships != before;
+}
+
 uint64_t ls_log_last_epoch(const struct ls_log *log)
 {
     return log->epochs > 0 ? log->epoch[log->epochs - 1].epoch : 0;
@@ -169,6 +251,9 @@ static void take_in(struct ls_log *log, const struct ls_entry *entry)
     } else if (ls_mutant(EPOCH_FROM_FRAME) && log->frame_epoch > ls_log_last_epoch(log)) {
         epoch_row_add(log, log->frame_epoch, position, entry->seq);
     }
+    struct ls_membership members;
+    if (entry->kind == LS_ENTRY_MEMBERS && entry_members(entry, &members))
+        membership_add(log, &members, entry->seq, position + ls_entry_size(entry->length));
     log->last_seq = entry->seq;
     log->last_time = entry->time;
     log->chain = entry->checksum;
@@ -212,6 +297,9 @@ static bool entry_follows(const struct ls_log *log, const struct ls_entry *entry
         if (opening.epoch <= ls_log_last_epoch(log) && !ls_mutant(EPOCH_FROM_FRAME))
             return false;
     }
+    struct ls_membership members;
+    if (entry->kind == LS_ENTRY_MEMBERS && !entry_members(entry, &members))
+        return false;
     return entry->checksum == ls_entry_checksum(entry, log->chain);
 }
 
@@ -290,6 +378,7 @@ int ls_log_truncate(struct ls_log *log, uint64_t position)
     log->end = log->filled = position;
     while (log->epochs > 0 && log->epoch[log->epochs - 1].position >= position)
         log->epochs--;
+    memberships_drop(log, position);
     publish(log);
     return 0;
 }

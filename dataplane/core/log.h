@@ -47,17 +47,19 @@ struct ls_log {
     uint64_t index_first; /* the index holds entries from this seq on; what a dropped tail has overwritten stays lost */
     uint64_t filled;      /* contiguous end: >= end; more where an entry is not whole yet */
     _Atomic uint64_t high; /* highest end of bytes ever written, early ranges too; bytes below high - size are gone.
-                              net stores (release) before it writes; copy_out loads (acquire) after it read */
+                              net stores (release) before it writes; copy_out loads (acquire) after it read. Behind a
+                              checkpoint it begins one ring's size higher: nothing below `base` is held */
     _Atomic uint64_t published_end; /* = end, for other threads; and so the two below */
     _Atomic uint64_t published_seq;
     uint64_t frame_epoch; /* for a deliberately broken variant (mutant.h) alone */
     uint32_t epochs;      /* rows in the table, oldest first */
     struct ls_epoch_row epoch[LS_EPOCHS_KEPT];
-    /* Memberships that the log holds, oldest first: [0] is the one before the oldest held entry that changes it. At most
-     * one is not committed in any log of an epoch's sequencer, so the last few are always enough. */
+    /* Memberships that the log holds, oldest first: [0] is the one before the oldest held entry that changes it. At
+     * most one is not committed in any log of an epoch's sequencer, so the last few are always enough. */
     uint32_t memberships;
+    uint32_t memberships_changes; /* rises whenever the newest one becomes another */
     struct {
-        uint64_t end; /* of its entry; 0: the founders' */
+        uint64_t end; /* of its entry, or of the checkpoint that brought it; 0: the founders' */
         struct ls_membership members;
     } membership[LS_MEMBERSHIPS_KEPT];
 };

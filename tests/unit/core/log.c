@@ -257,6 +257,143 @@ static void hostile_entries_are_not_sane(void **state)
     assert_false(ls_entry_is_sane(&entry, SIZE));
 }
 
+/* MEMBERS of nodes 1..voters, appended as a sequencer does. */
+static uint64_t members_entry(struct ls_log *log, uint16_t voters)
+{
+    struct ls_membership m = {.count = voters};
+    struct ls_entry header = {.kind = LS_ENTRY_MEMBERS, .time = log->last_time};
+    uint8_t bytes[sizeof(struct ls_entry_members) + LS_MEMBERS_MAX * sizeof(struct ls_member_record)];
+    struct ls_entry_members head = {.members = voters};
+    for (uint16_t i = 0; i < voters; i++)
+        m.member[i] = (struct ls_member){.node = i + 1u, .role = LS_MEMBER_VOTER, .addr = rig_address(i + 1u)};
+    memcpy(bytes, &head, sizeof(head));
+    ls_membership_write(&m, (struct ls_member_record *)(bytes + sizeof(head)));
+    return ls_log_append(log, &header, bytes, (uint32_t)(sizeof(head) + voters * sizeof(struct ls_member_record)));
+}
+
+static void a_membership_holds_from_its_entry_on_and_goes_with_it(void **state)
+{
+    (void)state;
+    struct ls_log log, other;
+    assert_int_equal(ls_log_init(&log, SIZE), 0);
+    assert_int_equal(ls_log_init(&other, SIZE), 0);
+    assert_int_equal(ls_log_members(&log)->count, 0);
+    struct ls_membership founders = {.count = 1,
+                                     .member = {{.node = 1, .role = LS_MEMBER_VOTER, .addr = rig_address(1)}}};
+    ls_log_found(&log, &founders);
+    assert_int_equal(ls_log_members(&log)->count, 1);
+    assert_int_equal(ls_log_members(&log)->seq, 0);
+    rig_entry(&log, LS_ENTRY_EPOCH, 1, 0, NULL);
+    uint64_t kept = members_entry(&log, 3);
+    assert_int_equal(ls_log_members(&log)->count, 3);
+    assert_int_equal(ls_log_members(&log)->seq, 2);
+    rig_entry(&log, LS_ENTRY_OPERATION, 1, 1, "between");
+    uint64_t end = members_entry(&log, 4);
+    assert_int_equal(ls_log_members(&log)->count, 4);
+    /* taken in from bytes it is the same one, at the same place (M3) */
+    copy_all(&other, &log, 0, end);
+    assert_int_equal(ls_log_fill(&other, end - 1), 0);
+    assert_int_equal(ls_log_members(&other)->count, 3);
+    assert_int_equal(ls_log_fill(&other, end), 0);
+    assert_true(ls_membership_equal(ls_log_members(&other), ls_log_members(&log)));
+    assert_int_equal(ls_log_members(&other)->seq, 4);
+    /* dropped with a tail, the one before holds again */
+    uint32_t changes = log.memberships_changes;
+    assert_int_equal(ls_log_truncate(&log, kept), 0);
+    assert_int_equal(ls_log_members(&log)->count, 3);
+    assert_int_not_equal(log.memberships_changes, changes);
+    assert_int_equal(ls_log_truncate(&log, 0), 0);
+    assert_int_equal(ls_log_members(&log)->count, 1);
+    for (uint16_t i = 0; i < 3 * LS_MEMBERSHIPS_KEPT; i++)
+        members_entry(&log, (uint16_t)(1 + i % 5));
+    assert_int_equal(log.memberships, LS_MEMBERSHIPS_KEPT);
+    assert_int_equal(ls_log_members(&log)->seq, log.last_seq);
+    ls_log_free(&other);
+    ls_log_free(&log);
+}
+
+static void a_malformed_membership_is_damage(void **state)
+{
+    (void)state;
+    struct ls_log log, other;
+    assert_int_equal(ls_log_init(&log, SIZE), 0);
+    assert_int_equal(ls_log_init(&other, SIZE), 0);
+    struct ls_entry entry = {.kind = LS_ENTRY_MEMBERS, .length = 8 + 16};
+    assert_true(ls_entry_is_sane(&entry, SIZE));
+    entry.length = 8; /* nobody */
+    assert_false(ls_entry_is_sane(&entry, SIZE));
+    entry.length = 8 + 17;
+    assert_false(ls_entry_is_sane(&entry, SIZE));
+    entry.length = 8 + 16 * (LS_MEMBERS_MAX + 1);
+    assert_false(ls_entry_is_sane(&entry, SIZE));
+    entry.length = 4;
+    assert_false(ls_entry_is_sane(&entry, SIZE));
+    /* chained correctly, and yet no membership: two members announced, one there */
+    struct {
+        struct ls_entry_members head;
+        struct ls_member_record record;
+    } LS_PACKED bytes = {.head = {.members = 2}, .record = {.node = 1, .role = LS_MEMBER_VOTER, .ip = 1, .port = 1}};
+    struct ls_entry header = {.kind = LS_ENTRY_MEMBERS};
+    uint64_t end = ls_log_append(&log, &header, &bytes, sizeof(bytes));
+    copy_all(&other, &log, 0, end);
+    assert_int_equal(ls_log_fill(&other, end), -EBADMSG);
+    assert_int_equal(other.end, 0);
+    ls_log_free(&other);
+    ls_log_free(&log);
+}
+
+static void a_log_goes_on_behind_a_checkpoint(void **state)
+{
+    (void)state;
+    struct ls_log log, other;
+    uint8_t bytes[64];
+    assert_int_equal(ls_log_init(&log, SIZE), 0);
+    assert_int_equal(ls_log_init(&other, SIZE), 0);
+    rig_entry(&log, LS_ENTRY_EPOCH, 1, 0, NULL);
+    members_entry(&log, 3);
+    uint64_t at = rig_entry(&log, LS_ENTRY_OPERATION, 1, 1, "the last one in it");
+    struct ls_cut cut = {.seq = log.last_seq,
+                         .position = at,
+                         .time = log.last_time,
+                         .chain = log.chain,
+                         .epochs = 1,
+                         .epoch = {log.epoch[0]},
+                         .members = *ls_log_members(&log)};
+    rig_entry(&log, LS_ENTRY_OPERATION, 1, 2, "the next one");
+    uint64_t end = members_entry(&log, 4);
+    rig_entry(&other, LS_ENTRY_OPERATION, 1, 1, "what was there before");
+    ls_log_rebase(&other, &cut);
+    assert_int_equal(other.end, at);
+    assert_int_equal(other.last_seq, cut.seq);
+    assert_int_equal(ls_log_last_epoch(&other), 1);
+    assert_int_equal(ls_log_oldest(&other), at);
+    assert_int_equal(ls_log_members(&other)->count, 3);
+    assert_int_equal(ls_log_position(&other, 1), UINT64_MAX);
+    assert_int_equal(ls_log_seq_at(&other, at), cut.seq + 1);
+    assert_false(ls_log_copy_out(&other, 0, bytes, 64)); /* never held here */
+    assert_int_equal(ls_log_parting(&log, other.epoch, other.epochs, other.end), at);
+    /* C3: the next entry is seq + 1 and the chain links */
+    copy_all(&other, &log, at, end);
+    assert_int_equal(ls_log_fill(&other, end), 0);
+    assert_int_equal(other.chain, log.chain);
+    assert_int_equal(other.last_seq, log.last_seq);
+    assert_int_equal(ls_log_members(&other)->count, 4);
+    assert_true(ls_log_copy_out(&other, at, bytes, 64));
+    assert_int_equal(ls_log_truncate(&other, at), 0);
+    assert_int_equal(other.chain, cut.chain);
+    assert_int_equal(ls_log_members(&other)->count, 3);
+    assert_int_equal(ls_log_truncate(&other, 0), -ESTALE);
+    while (other.end < at + 2 * other.size)
+        rig_entry(&other, LS_ENTRY_OPERATION, 1, 1, "on and on");
+    assert_int_equal(ls_log_oldest(&other), other.end - other.size);
+    cut.chain++; /* another history */
+    ls_log_rebase(&other, &cut);
+    copy_all(&other, &log, at, end);
+    assert_int_equal(ls_log_fill(&other, end), -EBADMSG);
+    ls_log_free(&other);
+    ls_log_free(&log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +409,9 @@ int main(void)
         cmocka_unit_test(the_epoch_table_drops_its_oldest_rows),
         cmocka_unit_test(copying_out_notices_what_is_gone),
         cmocka_unit_test(hostile_entries_are_not_sane),
+        cmocka_unit_test(a_membership_holds_from_its_entry_on_and_goes_with_it),
+        cmocka_unit_test(a_malformed_membership_is_damage),
+        cmocka_unit_test(a_log_goes_on_behind_a_checkpoint),
     };
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }
