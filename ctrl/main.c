@@ -98,10 +98,13 @@ static bool options_parse(int argc, char **argv, struct options *options)
 
 static bool bootstrap(const struct ls_node *node)
 {
+    struct ls_durable durable = {.cluster = node->config->cluster,
+                                 .generation = node->config->generation,
+                                 .node = node->self->id,
+                                 .founder = true};
     char error[LS_RECORD_ERROR_MAX];
 
-    if (ls_record_create(node->self->data_dir, node->config->cluster, node->config->generation, node->self->id,
-                         error) != 0) {
+    if (ls_record_create(node->self->data_dir, &durable, error) != 0) {
         fprintf(stderr, "lockstep-ctrl: %s\n", error);
         return false;
     }

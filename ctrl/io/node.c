@@ -394,8 +394,8 @@ bool ls_node_start(struct ls_node *node)
     node->dataplane.user = node;
     if (orphan_find(node))
         return false;
-    if (ls_record_open(&node->record, node->self->data_dir, node->config->cluster, node->config->generation,
-                       node->self->id, node->problem) != 0) {
+    if (ls_record_open(&node->record, node->self->data_dir, node->config->cluster, node->self->id, node->problem) !=
+        0) {
         say("node %u: %s", node->self->id, node->problem);
         return false;
     }

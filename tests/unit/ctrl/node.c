@@ -178,6 +178,7 @@ static struct ls_http *http;
 static int setup(void **state)
 {
     char error[LS_RECORD_ERROR_MAX];
+    struct ls_durable durable;
 
     (void)state;
     unsetenv("LOCKSTEP_TEST_MODE");
@@ -194,7 +195,8 @@ static int setup(void **state)
     config.node[0].id = 1;
     snprintf(config.node[0].data_dir, sizeof(config.node[0].data_dir), "%s", folder);
     snprintf(config.node[0].ctrl_socket, sizeof(config.node[0].ctrl_socket), "%s/sock", folder);
-    assert_int_equal(ls_record_create(folder, config.cluster, 1, 1, error), 0);
+    durable = (struct ls_durable){.cluster = config.cluster, .generation = 1, .node = 1, .founder = true};
+    assert_int_equal(ls_record_create(folder, &durable, error), 0);
     return 0;
 }
 
