@@ -9,8 +9,8 @@ uint64_t ls_asks_add(struct ls_asks *asks, uint64_t until_ns, ls_ask_answer answ
     for (int i = 0; i < LS_ASKS_MAX; i++) {
         if (asks->entry[i].id != 0)
             continue;
-        asks->entry[i] = (struct ls_asks_entry){
-            .id = ++asks->last | LS_ASKS_ID, .until_ns = until_ns, .answer = answer, .user = user};
+        asks->entry[i] =
+            (struct ls_asks_entry){.id = ++asks->last, .until_ns = until_ns, .answer = answer, .user = user};
         return asks->entry[i].id;
     }
     return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Questions to the dataplane that the host asks for itself (the brain's carry the brain's numbers): which wait, since
- * when, and who gets the answer. Each is answered exactly once, with or without an answer. ctrl's one thread.
+ * Questions to the dataplane that the host asks for itself (the brain's numbers have LS_CTRL_ID set, these never):
+ * which wait, until when, and who gets the answer. Each is answered exactly once, with or without an answer. ctrl's one
+ * thread.
  */
 #ifndef LOCKSTEP_CTRL_IO_ASKS_H
 #define LOCKSTEP_CTRL_IO_ASKS_H
@@ -12,7 +13,6 @@
 #include <lockstep/control_message.h>
 
 #define LS_ASKS_MAX 64
-#define LS_ASKS_ID  (1ull << 63) /* set in the host's numbers, never in the brain's */
 
 /* Given exactly once per question: the answer, or NULL where none came; `why` then says so. */
 typedef void (*ls_ask_answer)(void *user, const struct ls_control_header *header, const uint8_t *body, const char *why);
