@@ -351,15 +351,39 @@ static void stuck_step(struct ls_ctrl *c)
     c->again = true;
 }
 
+/* Is some node the sequencer of a higher epoch, as anybody says? */
+static bool deposed(const struct ls_ctrl *c)
+{
+    for (uint16_t node = 1; node <= LS_NODE_ID_MAX; node++) {
+        const struct peer *p = &c->peer[node];
+        if (p->linked && p->has_status && p->status.sequencer != 0 && p->status.epoch > c->epoch)
+            return true;
+    }
+    return false;
+}
+
+/* Somebody promised more than this sequencer's epoch, in an election that came to nothing: that node is only heard
+ * again above it. One that serves stands at once; one that does not gives the election time to come to something, or
+ * two of them would depose each other for ever. An acknowledgement says nothing of the kind and deposes nobody. */
+static void above_step(struct ls_ctrl *c)
+{
+    uint64_t due = c->seen_ns + (c->role == LS_ROLE_SEQUENCER ? 0 : VOTE_ROUNDS * c->times.answer);
+
+    if (c->seen <= c->epoch || c->stuck || c->change.step == CHANGE_STAND || deposed(c) ||
+        ls_detector_stalled(&c->detector, c->now))
+        return;
+    if (c->now < due)
+        ctrl_wake(c, due);
+    else
+        ctrl_stand(c, false);
+}
+
 static void idle_step(struct ls_ctrl *c)
 {
     struct election *e = &c->election;
 
     if (ctrl_is_sequencer(c)) {
-        /* Somebody promised more than this epoch, in an election that came to nothing: that node is only heard again
-         * above it. An acknowledgement says nothing of the kind and deposes nobody. */
-        if (c->seen > c->epoch && !c->stuck && !ls_detector_stalled(&c->detector, c->now))
-            ctrl_stand(c, false);
+        above_step(c);
         if (c->role == LS_ROLE_SEQUENCER)
             e->tries = 0;
         c->suspecting = false;
