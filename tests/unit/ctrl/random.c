@@ -167,7 +167,7 @@ static void schedule(uint64_t seed)
     world_end(&w);
 }
 
-static uint64_t first = 1, count = 150;
+static uint64_t first = 1, count = 40;
 static uint64_t at;
 
 static void test_schedules(void **unused)
