@@ -17,8 +17,6 @@
 #include "session.h"
 #include "wire.h"
 
-#define PROGRESS_BLOCKS 16 /* one call for so many */
-
 static uint32_t block_checksum(uint32_t chain, const struct ls_checkpoint_block *block, const uint8_t *payload)
 {
     const uint8_t *from = (const uint8_t *)block + sizeof(block->checksum);
@@ -26,9 +24,10 @@ static uint32_t block_checksum(uint32_t chain, const struct ls_checkpoint_block 
     return ls_crc32c(crc, payload, block->length);
 }
 
-static bool progress(const struct ls_checkpoint_job *job, uint64_t blocks, uint64_t bytes)
+/* With each block. */
+static bool progress(const struct ls_checkpoint_job *job, uint64_t bytes)
 {
-    return !job || !job->progress || blocks % PROGRESS_BLOCKS != 0 || job->progress(job->user, bytes);
+    return !job || !job->progress || job->progress(job->user, bytes);
 }
 
 /* ---- writing ---- */
@@ -59,7 +58,7 @@ static int writer_emit(struct writer *w)
     w->fill = 0;
     w->total += size;
     int error = w->out->write(w->out, &w->block, size);
-    if (error == 0 && !progress(w->job, w->number, w->total))
+    if (error == 0 && !progress(w->job, w->total))
         error = -ECANCELED;
     return error;
 }
@@ -217,7 +216,7 @@ static int reader_block(struct reader *r)
     r->chain = block->checksum;
     r->number++;
     r->total += sizeof(*block) + block->length;
-    return progress(r->job, r->number, r->total) ? 0 : -ECANCELED;
+    return progress(r->job, r->total) ? 0 : -ECANCELED;
 }
 
 static int reader_next(struct reader *r, enum ls_checkpoint_block_kind kind)
