@@ -166,8 +166,8 @@ static void child_run(const struct ls_process *process, char *const *arguments, 
     sigprocmask(SIG_SETMASK, &none, NULL);
     /* It outlives this process, and with it whoever reads its lines: writing to nobody must not kill it. */
     signal(SIGPIPE, SIG_IGN);
-    /* Not a session: the kernel groups tasks by session, and pollers of nodes that share cores yield only to each other
-     * within their group. */
+    /* Of its own process group, so that what ends this one at a terminal does not reach it. Not of its own session: the
+     * kernel schedules sessions as groups, and pollers that share a core yield only within theirs. */
     (void)setpgid(0, 0);
     (void)setpriority(PRIO_PROCESS, 0, process->nice);
     if (fcntl(fd, F_SETFD, 0) == 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One process that holds a lock file while it lives: the node's dataplane. Started as a child, or, where a ctrl before
- * this one started it, found by its lock; watched by a pidfd in both cases. It outlives this process: it has a process
- * group of its own and no wish to die with its parent. ctrl's one thread.
+ * this one started it, found by its lock; watched by a pidfd in both cases. It outlives this process: it is of a
+ * process group of its own, and is not told to die with its parent. ctrl's one thread.
  */
 #ifndef LOCKSTEP_CTRL_IO_PROCESS_H
 #define LOCKSTEP_CTRL_IO_PROCESS_H
