@@ -36,7 +36,8 @@ struct peer {
     bool greeted; /* its HELLO came on some link since start */
     bool has_status;
     bool odd_said;
-    uint64_t incarnation; /* highest ever heard of it */
+    uint64_t backwards_ns; /* since when this link brings an incarnation below `incarnation`; 0: it does not */
+    uint64_t incarnation;  /* highest ever heard of it */
     uint64_t promise;
     uint64_t commit; /* from its HELLO */
     uint64_t status_ns;
@@ -149,6 +150,7 @@ struct ls_ctrl {
     /* record */
     struct ls_durable disk, next, flight;
     bool writing;
+    bool disk_failed; /* what is on the disk is not known: nothing is written over it */
 
     /* life of the dataplane */
     enum ls_ctrl_phase phase;
@@ -201,6 +203,7 @@ struct ls_ctrl {
     struct election election;
     struct ballot ballot;
     uint64_t seen;           /* highest promise of a counting member */
+    uint64_t seen_ns;        /* when it was heard of */
     uint64_t epoch_since_ns; /* when the promise was raised last */
     bool suspecting;
     bool stuck;

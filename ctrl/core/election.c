@@ -351,15 +351,50 @@ static void stuck_step(struct ls_ctrl *c)
     c->again = true;
 }
 
+/* Is some node the sequencer of a higher epoch, as anybody says? */
+static bool deposed(const struct ls_ctrl *c)
+{
+    for (uint16_t node = 1; node <= LS_NODE_ID_MAX; node++) {
+        const struct peer *p = &c->peer[node];
+        if (p->linked && p->has_status && p->status.sequencer != 0 && p->status.epoch > c->epoch)
+            return true;
+    }
+    return false;
+}
+
+/* Do enough voters count? A sequencer that stands and is not elected could no longer admit those who do not yet. */
+static bool could_win(const struct ls_ctrl *c)
+{
+    uint64_t full = bit(c->config.node);
+
+    for (uint32_t i = 0; i < c->members.count; i++)
+        if (ctrl_peer_says(c, c->members.member[i].node, LS_PEER_FULL))
+            full |= bit(c->members.member[i].node);
+    return ctrl_is_majority(&c->members, full);
+}
+
+/* Somebody promised more than this sequencer's epoch, in an election that came to nothing: that node is only heard
+ * again above it. One that serves stands at once; one that does not gives the election time to come to something, or
+ * two of them would depose each other for ever. An acknowledgement says nothing of the kind and deposes nobody. */
+static void above_step(struct ls_ctrl *c)
+{
+    uint64_t due = c->seen_ns + (c->role == LS_ROLE_SEQUENCER ? 0 : VOTE_ROUNDS * c->times.answer);
+
+    if (c->seen <= c->epoch || c->stuck || c->change.step == CHANGE_STAND || deposed(c) || !could_win(c) ||
+        ls_detector_stalled(&c->detector, c->now))
+        return;
+    if (c->now < due)
+        ctrl_wake(c, due);
+    else
+        ctrl_stand(c, false);
+}
+
 static void idle_step(struct ls_ctrl *c)
 {
     struct election *e = &c->election;
 
     if (ctrl_is_sequencer(c)) {
-        /* Somebody promised more than this epoch, in an election that came to nothing: that node is only heard again
-         * above it. An acknowledgement says nothing of the kind and deposes nobody. */
-        if (c->seen > c->epoch && !c->stuck && !ls_detector_stalled(&c->detector, c->now))
-            ctrl_stand(c, false);
+        above_step(c);
         if (c->role == LS_ROLE_SEQUENCER)
             e->tries = 0;
         c->suspecting = false;
@@ -453,26 +488,41 @@ void ctrl_election_step(struct ls_ctrl *c)
 
 /* ---- a majority lost its memory ---- */
 
+/* The epoch of a sequencer that lives and could admit others; 0: none. */
+static uint64_t admitting_epoch(const struct ls_ctrl *c)
+{
+    uint64_t epoch = ctrl_is_sequencer(c) ? c->epoch : 0;
+
+    for (uint32_t i = 0; i < c->members.count; i++) {
+        uint16_t node = c->members.member[i].node;
+        const struct ls_peer_status *s = &c->peer[node].status;
+        if (node != c->config.node && ctrl_peer_says(c, node, LS_PEER_ALIVE) && ctrl_role_is_sequencer(s->role) &&
+            s->epoch > epoch)
+            epoch = s->epoch;
+    }
+    return epoch;
+}
+
 /* Voters that count no more, as they say themselves, leave too few to elect anyone; and no sequencer is left that could
- * admit them. Which log is the right one, nobody may guess. */
+ * admit them, for none lives or they have promised more than its epoch. Which log is the right one, nobody may guess.
+ */
 static bool majority_is_lost(struct ls_ctrl *c)
 {
-    uint64_t others = 0, lost = 0;
+    uint64_t others = 0, lost = 0, admitting = admitting_epoch(c);
 
-    if (c->disk.promise == 0 || ctrl_is_sequencer(c) || c->members.count == 0)
+    if (c->disk.promise == 0)
         return false;
     for (uint32_t i = 0; i < c->members.count; i++) {
         const struct ls_member *m = &c->members.member[i];
         const struct peer *p = &c->peer[m->node];
         bool own = m->node == c->config.node;
+        uint64_t promise = own ? c->disk.promise : p->status.promise;
 
-        if (!own && p->linked && p->has_status && ctrl_role_is_sequencer(p->status.role) &&
-            (p->status.flags & LS_PEER_ALIVE))
-            return false;
         if (m->role != LS_MEMBER_VOTER)
             continue;
-        if (own ? c->disk.counts != c->disk.incarnation || !c->running
-                : p->linked && p->has_status && !(p->status.flags & LS_PEER_COUNTS))
+        if ((own ? c->disk.counts != c->disk.incarnation || !c->running
+                 : p->linked && p->has_status && !(p->status.flags & LS_PEER_COUNTS)) &&
+            promise > admitting)
             lost |= bit(m->node);
         else
             others |= bit(m->node);

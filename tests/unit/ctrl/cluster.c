@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Several ctrls of one cluster in one process, event by event (world.h): elections, admission, membership. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -294,6 +295,7 @@ static void test_followers_rejoin(void **state)
     opened(3, 3);
     world_kill_dataplane(&w, 2);
     world_kill_dataplane(&w, 3);
+    world_run(&w, 10 * MS);
     assert_true(world_settle(&w, 3, 1000 * MS));
     assert_int_equal(world_sequencer(&w), 1);
     assert_int_equal(w.node[1].dp.epoch, 1);
@@ -572,6 +574,239 @@ static void test_halted(void **state)
     world_end(&w);
 }
 
+/* ---- handover and membership ---- */
+
+static void done_within(uint64_t ns)
+{
+    uint64_t end = w.now + ns;
+    uint32_t had = w.done_count;
+
+    while (w.now < end && w.done_count == had)
+        world_run(&w, 100000);
+    assert_int_equal(w.done_count, had + 1);
+    world_run(&w, 5 * MS);
+    assert_int_equal(w.done_count, had + 1); /* once */
+}
+
+static void expect(int error, const char *part)
+{
+    assert_int_equal(w.done_error, error);
+    assert_non_null(strstr(w.done_text, part));
+}
+
+static void test_handover(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_command(&w, 3, LS_COMMAND_SEQUENCER_MOVE, 2, 0, false, 1); /* forwarded */
+    done_within(50 * MS);
+    expect(0, "node 2 is the sequencer now");
+    assert_int_equal(w.done_token, 1);
+    assert_int_equal(world_sequencer(&w), 2);
+    assert_int_equal(w.node[2].dp.epoch, 2);
+    assert_true(world_settle(&w, 3, 50 * MS));
+    assert_int_equal(w.node[1].spawned, 1);
+    world_command(&w, 1, LS_COMMAND_SEQUENCER_MOVE, 2, 0, false, 2);
+    done_within(50 * MS);
+    expect(0, "already");
+    world_command(&w, 2, LS_COMMAND_SEQUENCER_MOVE, 5, 0, false, 3);
+    expect(EINVAL, "no voter");
+    w.data_cut[2][3] = w.data_cut[3][2] = true;
+    world_append(&w, 2, 3);
+    world_run(&w, 10 * MS);
+    world_command(&w, 2, LS_COMMAND_SEQUENCER_MOVE, 3, 0, false, 4); /* it does not get there */
+    done_within(1000 * MS);
+    expect(ETIMEDOUT, "stays at node 2");
+    assert_int_equal(world_sequencer(&w), 2);
+    assert_int_equal(w.node[2].dp.epoch, 2);
+    world_run(&w, 400 * MS);
+    world_command(&w, 2, LS_COMMAND_SEQUENCER_MOVE, 3, 0, false, 5);
+    expect(EAGAIN, "not heard on the data network");
+    world_end(&w);
+}
+
+static void test_add_promote_remove(void **state)
+{
+    (void)state;
+    opened(4, 3);
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 4, false, 1);
+    done_within(50 * MS);
+    expect(0, "node 4 is a learner now");
+    world_command(&w, 2, LS_COMMAND_MEMBER_PROMOTE, 4, 0, false, 2);
+    done_within(50 * MS);
+    expect(EAGAIN, "its lockstep-ctrl is not linked");
+    world_start(&w, 4, false);
+    assert_true(world_settle(&w, 4, 300 * MS));
+    assert_int_equal(ls_membership_voters(&w.node[4].dp.members), 3);
+    world_command(&w, 1, LS_COMMAND_MEMBER_PROMOTE, 4, 0, false, 3);
+    done_within(50 * MS);
+    expect(0, "node 4 is a voter now");
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 1, 0, false, 4);
+    expect(EBUSY, "move it first");
+    world_command(&w, 3, LS_COMMAND_MEMBER_REMOVE, 3, 0, false, 5);
+    done_within(50 * MS);
+    expect(0, "node 3 is removed");
+    world_run(&w, 50 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REMOVED);
+    assert_false(w.node[3].dp.running);
+    assert_int_equal(world_view(&w, 1).members.count, 3);
+    assert_int_equal(w.node[1].disk.members.count, 3);
+    assert_int_equal(w.node[4].disk.members.count, 3);
+    /* The new member is a whole one: it elects, and may lead. */
+    world_command(&w, 1, LS_COMMAND_SEQUENCER_MOVE, 4, 0, false, 6);
+    done_within(50 * MS);
+    expect(0, "node 4 is the sequencer");
+    assert_true(world_settle(&w, 3, 100 * MS));
+    /* The removed one comes back, and is no member to anybody. */
+    world_crash(&w, 3);
+    world_start(&w, 3, false);
+    world_run(&w, 300 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REMOVED);
+    assert_int_equal(w.node[4].dp.epoch, 2);
+    world_end(&w);
+}
+
+static void test_add_and_promote(void **state)
+{
+    (void)state;
+    opened(5, 3);
+    world_start(&w, 4, false);
+    world_run(&w, 50 * MS);
+    assert_non_null(strstr(world_view(&w, 4).problem, "member add"));
+    world_command(&w, 1, LS_COMMAND_MEMBER_ADD, 0, 4, true, 1);
+    world_run(&w, 100000);
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 5, true, 2);
+    world_run(&w, 500000);
+    expect(EBUSY, "one at a time");
+    assert_int_equal(w.done_token, 2);
+    done_within(500 * MS);
+    expect(0, "node 4 is a voter now");
+    assert_int_equal(w.done_token, 1);
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 4, true, 3);
+    done_within(50 * MS);
+    expect(EEXIST, "already");
+    world_end(&w);
+}
+
+static void test_replace(void **state)
+{
+    (void)state;
+    opened(4, 3);
+    world_crash(&w, 3);
+    world_run(&w, 50 * MS);
+    world_start(&w, 4, false);
+    world_command(&w, 2, LS_COMMAND_MEMBER_REPLACE, 3, 4, false, 1);
+    done_within(1000 * MS);
+    expect(0, "node 4 took the place of node 3");
+    assert_int_equal(world_view(&w, 1).members.count, 3);
+    assert_null(ls_membership_find(&w.node[1].dp.members, 3));
+    world_command(&w, 2, LS_COMMAND_MEMBER_REPLACE, 1, 5, false, 2);
+    done_within(50 * MS);
+    expect(EBUSY, "move it first");
+    world_command(&w, 2, LS_COMMAND_MEMBER_REPLACE, 3, 5, false, 3);
+    done_within(50 * MS);
+    expect(ENOENT, "no member");
+    world_end(&w);
+}
+
+static void test_removal_refused(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_crash(&w, 3);
+    world_run(&w, 50 * MS);
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 2, 0, false, 1);
+    expect(EBUSY, "no majority");
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 9, 0, false, 2);
+    expect(ENOENT, "no member");
+    world_command(&w, 1, LS_COMMAND_MEMBER_PROMOTE, 2, 0, false, 3);
+    expect(EEXIST, "voter already");
+    world_command(&w, 1, LS_COMMAND_MEMBER_PROMOTE, 9, 0, false, 4);
+    expect(ENOENT, "add it first");
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 3, 0, false, 5);
+    done_within(50 * MS);
+    expect(0, "node 3 is removed");
+    world_end(&w);
+}
+
+static void test_command_without_sequencer(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    for (uint16_t node = 1; node <= 2; node++)
+        world_crash(&w, node);
+    world_run(&w, 50 * MS);
+    world_command(&w, 3, LS_COMMAND_MEMBER_REMOVE, 1, 0, false, 1);
+    expect(EAGAIN, "no sequencer is known");
+    struct ls_ctrl_command bad = {.kind = LS_COMMAND_MEMBER_ADD};
+    ls_ctrl_command(w.node[3].ctrl, &bad, 2, w.now);
+    expect(EINVAL, "not whole");
+    world_end(&w);
+}
+
+/* The command's sequencer goes while it works on it. */
+static void test_command_cancelled(void **state)
+{
+    (void)state;
+    opened(4, 3);
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 4, true, 1); /* waits for node 4, which never comes */
+    world_run(&w, 100 * MS);
+    assert_int_equal(w.done_count, 0);
+    assert_true(strlen(world_view(&w, 1).change) > 0);
+    world_kill_dataplane(&w, 1);
+    done_within(50 * MS);
+    expect(ECANCELED, "ended meanwhile");
+    assert_true(world_settle(&w, 3, 500 * MS));
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 4, 0, false, 2); /* taken back */
+    done_within(50 * MS);
+    expect(0, "removed");
+    world_command(&w, 1, LS_COMMAND_MEMBER_ADD, 0, 4, true, 3);
+    world_run(&w, 100 * MS);
+    world_crash(&w, world_sequencer(&w));
+    done_within(50 * MS);
+    expect(ECANCELED, "link was lost");
+    world_end(&w);
+}
+
+/* A majority of ctrls cut off from each other: their dataplanes serve, and nothing moves. */
+static void test_links_cut(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    for (uint16_t node = 1; node <= 3; node++)
+        world_isolate(&w, node, true, false, true);
+    world_run(&w, 1000 * MS);
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(w.node[1].dp.epoch, 1);
+    for (uint16_t node = 1; node <= 3; node++)
+        world_isolate(&w, node, true, false, false);
+    world_run(&w, 100 * MS);
+    assert_int_equal(w.node[1].dp.epoch, 1);
+    world_end(&w);
+}
+
+/* Epochs beyond anything a cluster can reach are refused by name. */
+static void test_absurd_epoch(void **state)
+{
+    struct ls_control_header h = {
+        .version = LS_CONTROL_VERSION, .type = LS_CONTROL_EPOCH_SEEN, .size = sizeof(struct ls_control_epoch)};
+    struct ls_control_epoch seen = {.epoch = 1ull << 40, .node = 2};
+
+    (void)state;
+    opened(3, 3);
+    ls_ctrl_dataplane_message(w.node[3].ctrl, &h, (const uint8_t *)&seen, w.now);
+    world_run(&w, 10 * MS);
+    assert_int_equal(w.node[3].disk.promise, 1);
+    assert_non_null(strstr(world_view(&w, 3).problem, "no cluster gets so far ahead"));
+    seen.epoch = 5;
+    ls_ctrl_dataplane_message(w.node[3].ctrl, &h, (const uint8_t *)&seen, w.now);
+    world_run(&w, 500 * MS);
+    assert_true(w.node[3].disk.promise > 5); /* and the sequencer stood above it */
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(w.node[1].dp.epoch, 6);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -603,6 +838,15 @@ int main(void)
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_halted),
+        cmocka_unit_test(test_handover),
+        cmocka_unit_test(test_add_promote_remove),
+        cmocka_unit_test(test_add_and_promote),
+        cmocka_unit_test(test_replace),
+        cmocka_unit_test(test_removal_refused),
+        cmocka_unit_test(test_command_without_sequencer),
+        cmocka_unit_test(test_command_cancelled),
+        cmocka_unit_test(test_links_cut),
+        cmocka_unit_test(test_absurd_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
