@@ -118,7 +118,7 @@ static bool whole(void)
     for (uint32_t i = 0; i < w.node[sequencer].dp.members.count; i++) {
         uint16_t node = w.node[sequencer].dp.members.member[i].node;
         if (w.node[node].ctrl == NULL || world_view(&w, node).phase != LS_CTRL_FULL ||
-            w.node[node].dp.commit != w.committed)
+            w.node[node].dp.commit != w.committed || w.node[node].dp.epoch != w.node[sequencer].dp.epoch)
             return false;
     }
     return true;
