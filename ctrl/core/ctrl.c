@@ -376,6 +376,13 @@ void ls_ctrl_dataplane_message(struct ls_ctrl *c, const struct ls_control_header
     ctrl_advance(c, now_ns);
 }
 
+void ls_ctrl_dataplane_ending(struct ls_ctrl *c, uint64_t now_ns)
+{
+    event_begin(c, now_ns);
+    ctrl_kill(c);
+    ctrl_advance(c, now_ns);
+}
+
 void ls_ctrl_dataplane_down(struct ls_ctrl *c, const char *how, uint64_t now_ns)
 {
     event_begin(c, now_ns);

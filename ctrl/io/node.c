@@ -270,6 +270,11 @@ static void on_poll(void *argument)
     node->polled_ns = now;
     if (!node->begun || !node->dataplane.process.alive || node->dataplane.page == NULL)
         return;
+    if (node->stop == LS_NODE_GOES_ON && ls_process_is_ending(&node->dataplane.process)) {
+        ls_ctrl_dataplane_ending(node->ctrl, now);
+        ls_node_settle(node);
+        return;
+    }
     ls_sample_read(&sample, node->dataplane.page, node->config->idle == LS_IDLE_SLEEP, now);
     ls_ctrl_observe(node->ctrl, &sample, now);
     ls_node_settle(node);

@@ -150,6 +150,7 @@ static int watch(struct ls_process *process)
         return -ENOMEM;
     process->alive = true;
     process->polls = 0;
+    process->threads = 0;
     process->how[0] = '\0';
     return 0;
 }
@@ -257,6 +258,19 @@ int ls_process_find(struct ls_process *process, char *error, size_t error_size)
         return held;
     }
     return 1;
+}
+
+bool ls_process_is_ending(struct ls_process *process)
+{
+    char path[64];
+    struct stat info;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)process->pid);
+    if (!process->alive || stat(path, &info) != 0)
+        return false; /* on_death() says so, in its time */
+    if (process->threads == 0)
+        process->threads = info.st_nlink;
+    return info.st_nlink < process->threads;
 }
 
 void ls_process_kill(struct ls_process *process, int signal_number)

@@ -576,7 +576,7 @@ static void test_silent_source(void **state)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     (void)state;
-    silence_ms = 200;
+    silence_ms = 2500; /* longer than what lies between two signs of life of one that prepares */
     begin(0);
     silence_ms = 0;
     put(3, 9, 100);
