@@ -180,6 +180,7 @@ struct ls_ctrl {
     struct ls_drift drift;
     bool damaged; /* this copy is to be rebuilt */
     bool damage_said;
+    bool split_said;
     uint64_t checkpoint_due_ns;
     uint32_t checkpoint_tries;
     bool checkpoint_busy;

@@ -271,6 +271,14 @@ static void damage_step(struct ls_ctrl *c)
             c->peer[node].odd_said = false;
         }
     }
+    if (ls_drift_split(&c->drift, &c->members, c->config.node)) {
+        if (!c->split_said)
+            ctrl_problem(c, "the states of the members differ, and no majority of them agrees: nothing is done by "
+                            "itself. Compare checkpoints of all nodes (lockstep checkpoint create, list)");
+        c->split_said = true;
+    } else {
+        c->split_said = false;
+    }
     if (!c->damaged || !c->up || c->killed)
         return;
     if (!c->damage_said)

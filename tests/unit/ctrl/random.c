@@ -118,7 +118,7 @@ static bool whole(void)
     for (uint32_t i = 0; i < w.node[sequencer].dp.members.count; i++) {
         uint16_t node = w.node[sequencer].dp.members.member[i].node;
         if (w.node[node].ctrl == NULL || world_view(&w, node).phase != LS_CTRL_FULL ||
-            w.node[node].dp.commit != w.committed)
+            w.node[node].dp.commit != w.committed || w.node[node].dp.epoch != w.node[sequencer].dp.epoch)
             return false;
     }
     return true;
@@ -158,7 +158,9 @@ static void schedule(uint64_t seed)
                    world_view(&w, node).problem);
         fail_msg("seed %lu: not whole a minute after everything healed", (unsigned long)seed);
     }
-    if (!lost) { /* and it stays so */
+    if (!lost) { /* and it stays so, once the operator's last commands are done */
+        world_run(&w, 1000 * MS);
+        assert_int_not_equal(world_sequencer(&w), 0);
         epoch = w.node[world_sequencer(&w)].dp.epoch;
         world_run(&w, 2000 * MS);
         if (world_sequencer(&w) == 0 || w.node[world_sequencer(&w)].dp.epoch != epoch)
