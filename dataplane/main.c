@@ -332,13 +332,15 @@ static bool replica_create(void)
         .window = config->window,
     };
 
-    replica.members = ls_config_members(config, replica.member);
     node.replica = ls_replica_create(&replica, &node.log, &node.seam, &ls_fault_port(node.fault)->io, node.type,
                                      node.machine, &node.page->replica, &node.page->worker[LS_WORKER_NET].counters);
     if (node.replica == NULL) {
         say("the replica cannot be made: %s", strerror(errno));
         return false;
     }
+    struct ls_order found = {.kind = LS_ORDER_FOUND};
+    found.members.count = ls_config_members(config, found.members.member);
+    (void)ls_spsc_push(&node.seam.orders, &found); /* the first order of an empty queue */
     node.executor = ls_executor_create(&executor, &node.log, &node.seam, ls_dpdk_port_apply_io(node.port), node.type,
                                        node.machine, &node.page->replica, &node.page->worker[LS_WORKER_APPLY].counters);
     if (node.executor == NULL) {

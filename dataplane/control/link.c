@@ -332,10 +332,10 @@ static bool events_turn(struct ls_link *link)
     for (int i = 0;
          i < LS_EVENTS_QUEUE && link->event[LS_LINK_ANSWERED].kind == 0 && ls_spsc_pop(&link->seam->events, &event);
          i++) {
+        if (event.kind > LS_EVENT_ROLE)
+            continue; /* what ctrl is not told yet */
         if (event.kind == LS_EVENT_ROLE)
             view_follow(link, &event);
-        else
-            assert(event.kind >= LS_EVENT_SEALED && event.kind <= LS_EVENT_EPOCH_SEEN);
         link->event[event.kind == LS_EVENT_ROLE         ? LS_LINK_ROLE
                     : event.kind == LS_EVENT_EPOCH_SEEN ? LS_LINK_EPOCH_SEEN
                                                         : LS_LINK_ANSWERED] = event;

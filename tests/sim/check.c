@@ -427,7 +427,7 @@ static void check_too_far_behind(struct sim *sim, const struct sim_node *node)
     const struct sim_ledger *l = &sim->ledger;
     const struct sim_epoch *epoch = &l->epoch[node->view.epoch];
     if (!epoch->opened)
-        sim_violate(sim, "H", "node %u halted in epoch %lu, which has no sequencer", node->id, node->view.epoch);
+        sim_violate(sim, "H", "node %u is behind in epoch %lu, which has no sequencer", node->id, node->view.epoch);
     const struct sim_node *sequencer = &sim->node[epoch->node - 1];
     uint64_t common = node->last_seq < epoch->last_seq ? node->last_seq : epoch->last_seq;
     while (epoch->log[common] != node->path[common])
@@ -440,7 +440,7 @@ static void check_too_far_behind(struct sim *sim, const struct sim_node *node)
         return;
     if (sequencer->incarnation == epoch->incarnation && sequencer->view.epoch == node->view.epoch &&
         end >= ls_log_oldest(sequencer->log))
-        sim_violate(sim, "H", "node %u halted as too far behind at %lu; node %u holds log bytes from %lu on", node->id,
+        sim_violate(sim, "H", "node %u gives up as too far behind at %lu; node %u holds log bytes from %lu on", node->id,
                     end, sequencer->id, ls_log_oldest(sequencer->log));
 }
 
@@ -452,8 +452,11 @@ static void check_role(struct sim *sim, struct sim_node *node, const struct ls_r
     if (view->role == LS_ROLE_HALTED && node->view.role != LS_ROLE_HALTED) {
         sim->stats.halts++;
         SIM_TRACE(sim, "n%u halts: %s", node->id, ls_halt_text(view->halt));
-        if (view->halt != LS_HALT_TOO_FAR_BEHIND)
-            sim_violate(sim, "H", "node %u halted: %s", node->id, ls_halt_text(view->halt));
+        sim_violate(sim, "H", "node %u halted: %s", node->id, ls_halt_text(view->halt));
+    }
+    if (view->role == LS_ROLE_BEHIND && node->view.role != LS_ROLE_BEHIND) {
+        sim->stats.halts++;
+        SIM_TRACE(sim, "n%u is too far behind", node->id);
         check_too_far_behind(sim, node);
     }
     if (is_sequencer(view->role) && node->installed_epoch != view->epoch)
@@ -563,7 +566,7 @@ void sim_check_end(struct sim *sim)
         struct sim_node *node = &sim->node[i];
         if (node->owned > 2 + 2 * LS_VOTERS_MAX)
             sim_violate(sim, "Q1", "node %u has %u buffers that it neither sent nor gave back", node->id, node->owned);
-        if (!node->counts || node->view.role == LS_ROLE_HALTED)
+        if (!node->counts || sim_gave_up(node))
             continue;
         if (sim_is_stranded(sim, node)) {
             sim->stats.stranded++;

@@ -119,8 +119,8 @@ static void events_take(struct sim *sim)
 void sim_ctrl_elect(struct sim *sim, uint32_t asked)
 {
     struct sim_ctrl *ctrl = &sim->ctrl;
-    /* With a careless ctrl the guard is what its sequencer remembers of the others: it must stay the same one. */
-    if (sim->careless && ctrl->decided && !(asked >> ctrl->sequencer & 1))
+    /* With a careless ctrl the guard is what its sequencer remembers of the others in its epoch: both must stay. */
+    if (sim->careless && sim_sequencer(sim) != SIM_NONE)
         return;
     ctrl->electing = true;
     ctrl->elections++;
@@ -168,7 +168,7 @@ static void decide(struct sim *sim)
 
 static bool eligible(const struct sim_node *node)
 {
-    return node->replica != NULL && node->voter && node->counts && !node->paused && node->view.role != LS_ROLE_HALTED;
+    return node->replica != NULL && node->voter && node->counts && !node->paused && !sim_gave_up(node);
 }
 
 static bool linked(const struct sim *sim, uint32_t a, uint32_t b)

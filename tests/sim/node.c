@@ -42,12 +42,6 @@ static void replica_config(const struct sim *sim, const struct sim_node *node, s
     to->node = node->id;
     to->incarnation = node->incarnation;
     to->promise = sim->ctrl.promise[node->index];
-    to->members = c->nodes;
-    for (uint32_t i = 0; i < c->nodes; i++) {
-        const struct sim_node *other = &sim->node[i];
-        to->member[i] = (struct ls_member){
-            .node = other->id, .role = other->voter ? LS_MEMBER_VOTER : LS_MEMBER_LEARNER, .addr = other->addr};
-    }
     to->keys_max = c->keys_max;
     to->bytes_max = c->bytes_max;
     to->session_idle_ns = c->session_idle_ns;
@@ -62,6 +56,18 @@ static void replica_config(const struct sim *sim, const struct sim_node *node, s
     to->question_ns = c->question_ns;
     to->pull_idle_ns = c->pull_idle_ns;
     to->inflight_max = c->inflight_max;
+}
+
+/* Its empty log is right: it takes part from its first turn on. */
+static void found(const struct sim *sim, struct sim_node *node)
+{
+    struct ls_order order = {.kind = LS_ORDER_FOUND, .members = {.count = sim->config.nodes}};
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        const struct sim_node *other = &sim->node[i];
+        order.members.member[i] = (struct ls_member){
+            .node = other->id, .role = other->voter ? LS_MEMBER_VOTER : LS_MEMBER_LEARNER, .addr = other->addr};
+    }
+    ls_spsc_push(&node->seam.orders, &order);
 }
 
 static void must(bool good, const char *what)
@@ -99,10 +105,11 @@ void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless)
     must(node->machine != NULL, "state machine");
     struct ls_replica_config rc;
     replica_config(sim, node, &rc);
-    rc.memory_lost = lost && !careless;
     node->replica = ls_replica_create(&rc, node->log, &node->seam, &node->net_io.port.io, &ls_kv, node->machine,
                                       &node->page, &node->net_counters);
     must(node->replica != NULL, "replica");
+    if (!lost || careless)
+        found(sim, node);
     struct ls_executor_config ec = {.cluster = SIM_CLUSTER,
                                     .generation = 1,
                                     .node = node->id,

@@ -345,7 +345,7 @@ static bool converged(struct sim *sim)
         return false;
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         const struct sim_node *node = &sim->node[i];
-        if (node->counts && node->view.role != LS_ROLE_HALTED && node->applied_seq != l->canon_seq &&
+        if (node->counts && !sim_gave_up(node) && node->applied_seq != l->canon_seq &&
             !sim_is_stranded(sim, node))
             return false;
     }
@@ -361,7 +361,7 @@ static bool majority_is_left(const struct sim *sim)
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         const struct sim_node *node = &sim->node[i];
         begun |= node->view.commit > 0;
-        left += node->voter && node->counts && node->view.role != LS_ROLE_HALTED && !sim_is_stranded(sim, node);
+        left += node->voter && node->counts && !sim_gave_up(node) && !sim_is_stranded(sim, node);
     }
     uint32_t voters = sim->config.nodes - sim->config.learners;
     return begun ? left > voters / 2 : left == voters;

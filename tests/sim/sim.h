@@ -500,6 +500,11 @@ void sim_trace(struct sim *sim, const char *format, ...) __attribute__((format(p
         if ((sim)->trace)                                                                                              \
             sim_trace((sim), __VA_ARGS__);                                                                             \
     } while (0)
+/* It found what must never be, or waits for a checkpoint, which nobody brings here. */
+static inline bool sim_gave_up(const struct sim_node *node)
+{
+    return node->view.role == LS_ROLE_HALTED || node->view.role == LS_ROLE_BEHIND;
+}
 bool sim_is_stranded(const struct sim *sim, const struct sim_node *node);
 void sim_mix(struct sim *sim, uint64_t value);
 uint64_t sim_bytes_hash(const void *bytes, size_t n);

@@ -85,6 +85,7 @@
     X(reads_answered, "reads answered")                                                                                \
     X(read_questions_out, "read-index questions asked")                                                                \
     X(read_questions_in, "read-index questions received")                                                              \
+    X(views_out, "VIEW frames sent: who orders now, to clients that did not ask")                                      \
     X(ticks_ordered, "empty tick entries ordered")                                                                     \
     X(applied_entries, "entries applied")                                                                              \
     X(applied_stalls, "times apply waited for memory")                                                                 \
@@ -156,7 +157,7 @@ enum ls_halt {
     LS_HALT_NONE = 0,
     LS_HALT_PARTING_BELOW_COMMIT = 1, /* the sequencer's log does not hold what is committed here */
     LS_HALT_LOG_DAMAGED = 2,          /* verified log bytes are not a valid next entry */
-    LS_HALT_TOO_FAR_BEHIND = 3,       /* the sequencer no longer holds what is missing here */
+    /* 3 is not used any more: see LS_ROLE_BEHIND */
     LS_HALT_MEMORY_LOST = 4,          /* a member acknowledges in this epoch what this sequencer never sent */
 };
 const char *ls_halt_text(unsigned halt);
