@@ -70,16 +70,6 @@ uint32_t ls_change_pack(const struct ls_membership *members, uint8_t *to)
     return (uint32_t)(sizeof(head) + members->count * sizeof(struct ls_member_record));
 }
 
-static bool is_well_formed(const struct ls_membership *members)
-{
-    struct ls_member_record record[LS_MEMBERS_MAX];
-    struct ls_membership back;
-    if (members->count > LS_MEMBERS_MAX)
-        return false;
-    ls_membership_write(members, record);
-    return ls_membership_read(&back, record, members->count);
-}
-
 static uint32_t change_check(const struct ls_replica *r, const struct ls_order *order, uint64_t now_ns)
 {
     const struct ls_log *log = r->log;
@@ -99,7 +89,7 @@ static uint32_t change_check(const struct ls_replica *r, const struct ls_order *
         return step;
     if (!ls_membership_is_voter(&order->members, r->config.node))
         return 6;
-    if (!is_well_formed(&order->members))
+    if (!ls_standing_is_well_formed(&order->members))
         return 8;
     return ls_sequencer_has_room(r, LS_MEMBERS_BYTES, now_ns) ? 0 : 7;
 }

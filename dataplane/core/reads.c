@@ -202,7 +202,8 @@ void ls_reads_input(struct ls_replica *r, const struct ls_frame *frame, uint64_t
         if (r->role == LS_ROLE_HALTED) {
             ls_count(r->counters, busy_halted);
             busy(r, record, frame->peer, LS_STATUS_HALTED, now_ns);
-        } else if (!r->counts || !r->member) { /* C5, M5: neither who is not admitted nor who was removed serves */
+        } else if (!r->counts || !r->member || ls_rebase_runs(r)) {
+            /* C5, M5: who is not admitted, or was removed, does not serve; nor a state that is being replaced */
             ls_count(r->counters, busy_no_sequencer);
             busy(r, record, frame->peer, LS_STATUS_NO_SEQUENCER, now_ns);
         } else if (record->consistency == LS_READ_LINEARIZABLE) {

@@ -329,7 +329,7 @@ static void input_member(struct ls_replica *r, const struct ls_frame *frame, con
     }
     /* Of this epoch: replayed frames of older ones make no dead node look alive. */
     atomic_store_explicit(&r->page->heard_ns[header->sender], now_ns, memory_order_relaxed);
-    if (r->role == LS_ROLE_HALTED || silent) {
+    if (r->role == LS_ROLE_HALTED || silent || ls_rebase_runs(r)) {
         ls_count(r->counters, drop_role);
         return;
     }
@@ -416,6 +416,9 @@ static void order_take(struct ls_replica *r, const struct ls_order *order, uint6
     case LS_ORDER_HANDOVER:
         ls_change_handover(r, order, now_ns);
         break;
+    case LS_ORDER_REBASE:
+        ls_rebase_begin(r, order, now_ns);
+        break;
     default:
         assert(!"an order that control cannot have given");
     }
@@ -425,7 +428,7 @@ static uint32_t orders_take(struct ls_replica *r, uint64_t now_ns)
 {
     struct ls_order order;
     uint32_t work = 0;
-    while (ls_spsc_pop(&r->seam->orders, &order)) {
+    while (!ls_rebase_runs(r) && ls_spsc_pop(&r->seam->orders, &order)) {
         order_take(r, &order, now_ns);
         work++;
     }
@@ -465,13 +468,15 @@ uint32_t ls_replica_turn(struct ls_replica *r, uint64_t now_ns)
     /* Acquire: what apply made visible before. applied_seq is loaded after it, so it is at least as new. */
     r->applied = atomic_load_explicit(&r->seam->applied, memory_order_acquire);
     r->applied_seq = atomic_load_explicit(&r->seam->applied_seq, memory_order_acquire);
-    uint32_t work = orders_take(r, now_ns);
+    uint32_t work = ls_rebase_turn(r, now_ns);
+    work += orders_take(r, now_ns);
     r->bulk = LS_BULK_FRAMES_PER_TURN;
     if (ls_replica_is_sequencer(r))
         work += ls_sequencer_turn(r, now_ns);
     else if (r->role == LS_ROLE_UNVERIFIED || r->role == LS_ROLE_FOLLOWER)
         work += ls_follower_turn(r, now_ns);
-    work += ls_reads_turn(r, now_ns);
+    if (!ls_rebase_runs(r))
+        work += ls_reads_turn(r, now_ns);
     work += replies_send(r);
     work += ls_standing_turn(r);
     atomic_store_explicit(&r->seam->time, ls_replica_log_time(r, now_ns), memory_order_relaxed);
@@ -481,6 +486,8 @@ uint32_t ls_replica_turn(struct ls_replica *r, uint64_t now_ns)
 
 uint64_t ls_replica_next_ns(const struct ls_replica *r, uint64_t now_ns)
 {
+    if (ls_rebase_runs(r))
+        return ls_spsc_is_empty(&r->seam->replies) ? ls_rebase_next_ns(r, now_ns) : now_ns;
     /* What the other threads have put into the seam since the last turn. */
     if (!ls_spsc_is_empty(&r->seam->orders) || !ls_spsc_is_empty(&r->seam->replies) ||
         atomic_load_explicit(&r->seam->applied, memory_order_acquire) != r->applied ||

@@ -171,6 +171,11 @@ struct ls_replica {
     struct ls_peer peer[LS_MEMBERS_MAX];
     uint8_t peer_of[LS_NODE_ID_MAX + 1]; /* node id -> index + 1 */
 
+    /* A checkpoint that takes the place of log and state; NULL: none. */
+    struct ls_image *image;
+    uint64_t image_id; /* of control's order */
+    struct ls_machine *image_machine;
+
     /* The epoch's clock. */
     uint64_t clock_base; /* log time at clock_base_ns */
     uint64_t clock_base_ns;
@@ -266,6 +271,8 @@ void ls_replica_done(struct ls_replica *r, uint64_t id, uint32_t code);
 const struct ls_membership *ls_standing_members(const struct ls_replica *r);
 /* The peers table follows the log, in the same step as the log changes. */
 void ls_standing_follow(struct ls_replica *r);
+/* As it could stand in the log. */
+bool ls_standing_is_well_formed(const struct ls_membership *members);
 void ls_standing_found(struct ls_replica *r, const struct ls_order *order);
 void ls_standing_join(struct ls_replica *r, const struct ls_order *order);
 void ls_standing_count(struct ls_replica *r, const struct ls_order *order);
@@ -284,6 +291,13 @@ void ls_change_clear(struct ls_replica *r);
 /* The largest MEMBERS operation's room; returns its length. */
 #define LS_MEMBERS_BYTES (sizeof(struct ls_entry_members) + LS_MEMBERS_MAX * sizeof(struct ls_member_record))
 uint32_t ls_change_pack(const struct ls_membership *members, uint8_t *to);
+
+/* ---- rebase.c ---- */
+/* From an accepted order on until apply has swapped: neither log nor state are touched. */
+bool ls_rebase_runs(const struct ls_replica *r);
+void ls_rebase_begin(struct ls_replica *r, const struct ls_order *order, uint64_t now_ns);
+uint32_t ls_rebase_turn(struct ls_replica *r, uint64_t now_ns);
+uint64_t ls_rebase_next_ns(const struct ls_replica *r, uint64_t now_ns);
 
 /* ---- sequencer.c ---- */
 void ls_sequencer_open(struct ls_replica *r, uint64_t now_ns);

@@ -232,8 +232,10 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
         ls_count(r->counters, drop_incarnation);
         return;
     }
-    if (!joining)
+    if (!joining && !peer->counts) {
         peer->counts = true;
+        r->acks_changed = true; /* what it acknowledged while it joined counts from now on */
+    }
     peer->heard_ns = now_ns;
     atomic_store_explicit(&r->page->acked_seq[peer->node], ack->applied_seq, memory_order_relaxed);
     if (!(ack->flags & LS_ACK_VERIFIED)) {

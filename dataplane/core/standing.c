@@ -80,10 +80,19 @@ void ls_standing_follow(struct ls_replica *r)
 
 /* ---- orders ---- */
 
+bool ls_standing_is_well_formed(const struct ls_membership *members)
+{
+    struct ls_member_record record[LS_MEMBERS_MAX];
+    struct ls_membership back;
+    if (members->count > LS_MEMBERS_MAX)
+        return false;
+    ls_membership_write(members, record);
+    return ls_membership_read(&back, record, members->count);
+}
+
 static bool names_self(const struct ls_replica *r, const struct ls_membership *members)
 {
-    return members->count > 0 && members->count <= LS_MEMBERS_MAX &&
-           ls_membership_find(members, r->config.node) != NULL;
+    return ls_standing_is_well_formed(members) && ls_membership_find(members, r->config.node) != NULL;
 }
 
 void ls_standing_found(struct ls_replica *r, const struct ls_order *order)
@@ -96,7 +105,7 @@ void ls_standing_found(struct ls_replica *r, const struct ls_order *order)
         ls_replica_done(r, order->id, ENOTEMPTY);
         return;
     }
-    if (!names_self(r, &order->members) || ls_membership_voters(&order->members) == 0) {
+    if (!names_self(r, &order->members)) {
         ls_replica_done(r, order->id, EINVAL);
         return;
     }

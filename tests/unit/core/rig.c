@@ -153,6 +153,15 @@ static struct ls_event event_of(struct rig *rig, uint64_t id)
     return event;
 }
 
+bool rig_event(struct rig *rig, enum ls_event_kind kind, struct ls_event *event)
+{
+    while (ls_spsc_pop(&rig->seam.events, event)) {
+        if (event->kind == kind)
+            return true;
+    }
+    return false;
+}
+
 struct ls_event rig_order_give(struct rig *rig, struct ls_order order)
 {
     order.id = 70;
