@@ -9,6 +9,7 @@
 #define LOCKSTEP_CONTROL_CONFIG_H
 
 #include <lockstep/limits.h>
+#include <lockstep/membership.h>
 #include <lockstep/types.h>
 
 #include "../workers/idle.h"
@@ -28,6 +29,10 @@ enum ls_machine_kind { LS_MACHINE_KV, LS_MACHINE_ECHO };
 
 enum ls_hugepages { LS_HUGEPAGES_AUTO, LS_HUGEPAGES_NO, LS_HUGEPAGES_YES };
 
+/* How eagerly a silent sequencer is replaced: `default` stands scheduling pauses of shared cores, `aggressive` wants
+ * dedicated ones. What times these are is ctrl's. */
+enum ls_profile { LS_PROFILE_DEFAULT, LS_PROFILE_AGGRESSIVE };
+
 struct ls_config_node {
     uint16_t id;
     uint16_t role;    /* enum ls_member_role */
@@ -36,6 +41,8 @@ struct ls_config_node {
     uint32_t prefix;
     uint32_t lcore_net; /* CPU numbers; equal: both workers share one */
     uint32_t lcore_apply;
+    struct ls_addr ctrl;    /* of its lockstep-ctrl, for the others'; zero: none, where it is the only node */
+    struct ls_addr metrics; /* where its lockstep-ctrl serves metrics over TCP; zero: nowhere. ip 0: any of its own */
     char device[LS_CONFIG_DEVICE_MAX]; /* PCI address, or vdev with its arguments */
     char ctrl_socket[LS_CONFIG_SOCKET_MAX];
     char data_dir[LS_CONFIG_PATH_MAX];
@@ -74,6 +81,30 @@ struct ls_config {
     uint64_t pull_idle_ns;
     uint64_t inflight_max;
 
+    /* ctrl; 0: as the profile says */
+    enum ls_profile profile;
+    struct ls_config_detect {
+        uint64_t poll_ns;
+        uint64_t suspect_min_ns;
+        uint64_t suspect_max_ns;
+        uint64_t stall_ns;
+        uint64_t stall_kill_ns;
+        uint64_t late_ns;
+        uint64_t status_ns;
+        uint64_t answer_ns;
+        uint64_t stagger_ns;
+        uint64_t handover_ns;
+        uint64_t promote_patience_ns;
+        uint64_t promote_lag; /* entries */
+    } detect;
+    uint64_t restart_min_ns;
+    uint64_t restart_max_ns;
+
+    uint64_t checkpoint_every_ns; /* 0: only when asked for */
+    uint64_t checkpoint_rate;     /* bytes per second, written and sent; 0: no limit */
+    uint32_t checkpoint_keep;
+    uint64_t scrub_ns; /* one walk over the whole state; 0: never */
+
     uint32_t nodes;
     struct ls_config_node node[LS_MEMBERS_MAX];
 };
@@ -91,6 +122,9 @@ const struct ls_config_node *ls_config_find(const struct ls_config *config, uint
 
 /* The same list as members with their UDP end points; returns their number (<= LS_MEMBERS_MAX). */
 uint32_t ls_config_members(const struct ls_config *config, struct ls_member *members);
+
+/* The same as the membership of the cluster's founders, ids ascending, with the addresses of their ctrls; seq 0. */
+void ls_config_membership(const struct ls_config *config, struct ls_membership *members);
 
 /* "1, 2, 3": the ids that there are, for messages. `text` has `room` bytes; returns it. */
 const char *ls_config_node_list(const struct ls_config *config, char *text, size_t room);

@@ -15,41 +15,43 @@
 #include "config.h"
 
 /* Line numbers below count from here. */
-static const char good[] = "cluster:\n"                                                                /* 1 */
-                           "  name: demo\n"                                                            /* 2 */
-                           "  id: 0123456789abcdef\n"                                                  /* 3 */
-                           "  generation: 3\n"                                                         /* 4 */
-                           "group: 2\n"                                                                /* 5 */
-                           "port: 7401\n"                                                              /* 6 */
-                           "first_sequencer: 2\n"                                                      /* 7 */
-                           "machine: echo\n"                                                           /* 8 */
-                           "idle: sleep\n"                                                             /* 9 */
-                           "hugepages: no\n"                                                           /* 10 */
-                           "memory: 128M\n"                                                            /* 11 */
-                           "faults_allowed: true\n"                                                    /* 12 */
-                           "limits: {keys: 1000, bytes: 16MiB,\n"                                      /* 13 */
-                           "  log_size: 8M, sessions: 32, window: 16,\n"                               /* 14 */
-                           "  session_idle: 5s, op_max: 64K}\n"                                        /* 15 */
-                           "timing:\n"                                                                 /* 16 */
-                           "  heartbeat: 500us\n"                                                      /* 17 */
-                           "  suspend: 50ms\n"                                                         /* 18 */
-                           "nodes:\n"                                                                  /* 19 */
-                           "  - id: 1\n"                                                               /* 20 */
-                           "    ip: 10.1.0.1\n"                                                        /* 21 */
-                           "    prefix: 24\n"                                                          /* 22 */
-                           "    device: 0000:03:00.0\n"                                                /* 23 */
-                           "    ctrl_socket: /run/lockstep/1.sock\n"                                   /* 24 */
-                           "    data_dir: /var/lib/lockstep/1\n"                                       /* 25 */
-                           "  - id: 2\n"                                                               /* 26 */
-                           "    ip: 10.1.0.2\n"                                                        /* 27 */
-                           "    prefix: 24\n"                                                          /* 28 */
-                           "    gateway: 10.1.0.254\n"                                                 /* 29 */
-                           "    device: net_af_packet0,iface=e1\n"                                     /* 30 */
-                           "    lcores: {net: 1, apply: 2}\n"                                          /* 31 */
-                           "    ctrl_socket: /run/lockstep/2.sock\n"                                   /* 32 */
-                           "    data_dir: /var/lib/lockstep/2\n"                                       /* 33 */
-                           "  - {id: 7, ip: 10.1.0.7, prefix: 24, device: net_ring0, role: learner,\n" /* 34 */
-                           "     ctrl_socket: /run/7, data_dir: /data/7}\n";                           /* 35 */
+static const char good[] = "cluster:\n"                                                                  /* 1 */
+                           "  name: demo\n"                                                              /* 2 */
+                           "  id: 0123456789abcdef\n"                                                    /* 3 */
+                           "  generation: 3\n"                                                           /* 4 */
+                           "group: 2\n"                                                                  /* 5 */
+                           "port: 7401\n"                                                                /* 6 */
+                           "first_sequencer: 2\n"                                                        /* 7 */
+                           "machine: echo\n"                                                             /* 8 */
+                           "idle: sleep\n"                                                               /* 9 */
+                           "hugepages: no\n"                                                             /* 10 */
+                           "memory: 128M\n"                                                              /* 11 */
+                           "faults_allowed: true\n"                                                      /* 12 */
+                           "limits: {keys: 1000, bytes: 16MiB,\n"                                        /* 13 */
+                           "  log_size: 8M, sessions: 32, window: 16,\n"                                 /* 14 */
+                           "  session_idle: 5s, op_max: 64K}\n"                                          /* 15 */
+                           "timing:\n"                                                                   /* 16 */
+                           "  heartbeat: 500us\n"                                                        /* 17 */
+                           "  suspend: 50ms\n"                                                           /* 18 */
+                           "nodes:\n"                                                                    /* 19 */
+                           "  - id: 1\n"                                                                 /* 20 */
+                           "    ip: 10.1.0.1\n"                                                          /* 21 */
+                           "    prefix: 24\n"                                                            /* 22 */
+                           "    device: 0000:03:00.0\n"                                                  /* 23 */
+                           "    ctrl_socket: /run/lockstep/1.sock\n"                                     /* 24 */
+                           "    data_dir: /var/lib/lockstep/1\n"                                         /* 25 */
+                           "    ctrl: 192.168.0.1:7500\n"                                                /* 26 */
+                           "  - id: 2\n"                                                                 /* 27 */
+                           "    ip: 10.1.0.2\n"                                                          /* 28 */
+                           "    prefix: 24\n"                                                            /* 29 */
+                           "    gateway: 10.1.0.254\n"                                                   /* 30 */
+                           "    device: net_af_packet0,iface=e1\n"                                       /* 31 */
+                           "    lcores: {net: 1, apply: 2}\n"                                            /* 32 */
+                           "    ctrl_socket: /run/lockstep/2.sock\n"                                     /* 33 */
+                           "    data_dir: /var/lib/lockstep/2\n"                                         /* 34 */
+                           "    ctrl: 192.168.0.2:7500\n"                                                /* 35 */
+                           "  - {id: 7, ip: 10.1.0.7, prefix: 24, device: net_ring0, role: learner,\n"   /* 36 */
+                           "     ctrl_socket: /run/7, data_dir: /data/7, ctrl: \"192.168.0.7:7500\"}\n"; /* 37 */
 
 static void test_good(void **state)
 {
@@ -90,7 +92,7 @@ static void test_good(void **state)
     assert_int_equal(config.node[1].lcore_apply, 2);
     assert_string_equal(config.node[1].device, "net_af_packet0,iface=e1");
     assert_string_equal(config.node[1].data_dir, "/var/lib/lockstep/2");
-    assert_int_equal(config.node[1].line, 26);
+    assert_int_equal(config.node[1].line, 27);
     assert_int_equal(config.node[2].role, LS_MEMBER_LEARNER);
     assert_ptr_equal(ls_config_find(&config, 7), &config.node[2]);
     assert_null(ls_config_find(&config, 3));
@@ -121,6 +123,58 @@ static void test_defaults(void **state)
     assert_false(config.faults_allowed);
     assert_int_equal(config.op_max, LS_OP_MAX_DEFAULT);
     assert_int_equal(config.log_size, LS_LOG_SIZE_DEFAULT);
+    assert_int_equal(config.profile, LS_PROFILE_DEFAULT);
+    assert_int_equal(config.checkpoint_every_ns, 600000000000);
+    assert_int_equal(config.checkpoint_keep, 3);
+    assert_int_equal(config.checkpoint_rate, 200u << 20);
+    assert_int_equal(config.scrub_ns, 3600000000000);
+    assert_int_equal(config.node[0].ctrl.port, 0); /* alone, it has nobody to talk to */
+}
+
+static void test_operating(void **state)
+{
+    static const char text[] = "cluster: {name: a, id: ffffffffffffffff}\n"
+                               "profile: aggressive\n"
+                               "detect: {suspect_min: 2ms, suspect_max: 20ms, stall: 5ms, promote_lag: 50}\n"
+                               "restart: {min: 10ms, max: 1s}\n"
+                               "checkpoint: {every: 0, keep: 7, rate: 0}\n"
+                               "scrub: 30m\n"
+                               "nodes:\n"
+                               "- {id: 5, ip: 10.0.0.5, prefix: 24, device: '03:00.0', ctrl_socket: /s, data_dir: /d,\n"
+                               "   ctrl: '127.0.0.1:75', metrics: '0.0.0.0:76'}\n"
+                               "- {id: 2, ip: 10.0.0.2, prefix: 24, device: '03:00.0', ctrl_socket: /s, data_dir: /d,\n"
+                               "   ctrl: '192.168.1.1:75', metrics: '0.0.0.0:76', role: learner}\n";
+    struct ls_config config;
+    struct ls_membership members;
+    char error[LS_CONFIG_ERROR_MAX];
+
+    (void)state;
+    if (ls_config_parse(&config, text, strlen(text), "c.yaml", error) != 0)
+        fail_msg("%s", error);
+    assert_int_equal(config.profile, LS_PROFILE_AGGRESSIVE);
+    assert_int_equal(config.detect.suspect_min_ns, 2000000);
+    assert_int_equal(config.detect.suspect_max_ns, 20000000);
+    assert_int_equal(config.detect.stall_ns, 5000000);
+    assert_int_equal(config.detect.promote_lag, 50);
+    assert_int_equal(config.detect.poll_ns, 0);
+    assert_int_equal(config.restart_min_ns, 10000000);
+    assert_int_equal(config.restart_max_ns, 1000000000);
+    assert_int_equal(config.checkpoint_every_ns, 0);
+    assert_int_equal(config.checkpoint_keep, 7);
+    assert_int_equal(config.checkpoint_rate, 0);
+    assert_int_equal(config.scrub_ns, 1800000000000);
+    assert_int_equal(config.node[0].metrics.ip, 0);
+    assert_int_equal(config.node[0].metrics.port, 76);
+    ls_config_membership(&config, &members);
+    assert_int_equal(members.seq, 0);
+    assert_int_equal(members.count, 2);
+    assert_int_equal(members.member[0].node, 2); /* ids ascending, whatever the file's order */
+    assert_int_equal(members.member[0].role, LS_MEMBER_LEARNER);
+    assert_int_equal(members.member[0].ctrl.ip, 0xc0a80101);
+    assert_int_equal(members.member[1].node, 5);
+    assert_int_equal(members.member[1].addr.port, LS_PORT_DEFAULT);
+    assert_int_equal(members.member[1].ctrl.ip, 0x7f000001);
+    assert_int_equal(members.member[1].ctrl.port, 75);
 }
 
 /* `good` with its line `line` replaced by `with` ("": taken out). */
@@ -133,7 +187,7 @@ struct mistake {
 static const struct mistake mistakes[] = {
     {5, "groop: 2",
      "c.yaml:5: unknown key \"groop\": allowed are cluster, nodes, first_sequencer, group, port, machine, "
-     "limits, timing, idle, hugepages, memory, faults_allowed"},
+     "limits, timing, profile, detect, restart, checkpoint, scrub, idle, hugepages, memory, faults_allowed"},
     {2, "  nam: demo", "c.yaml:2: cluster: unknown key \"nam\": allowed are name, id, generation"},
     {2, "  name: de mo", "c.yaml:2: cluster.name: \"de mo\" is not allowed: letters, digits, -, _ and ."},
     {2, "  name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
@@ -177,16 +231,16 @@ static const struct mistake mistakes[] = {
      "c.yaml:17: timing: suspend 50ms is less than three heartbeats of 20ms: one lost frame would stop the service"},
     {18, "  reorder_max: 1us\n  reorder_min: 2us", "c.yaml:17: timing: reorder_min 2us is above reorder_max 1us"},
     {20, "  - id: 64", "c.yaml:20: nodes[0].id: \"64\" is not allowed: a number from 1 to 63"},
-    {20, "  - id: 2", "c.yaml:26: node id 2 stands here and on line 20: ids are unique"},
+    {20, "  - id: 2", "c.yaml:27: node id 2 stands here and on line 20: ids are unique"},
     {21, "    ip: 10.1.0.256",
      "c.yaml:21: nodes[0].ip: \"10.1.0.256\" is not allowed: an IPv4 unicast address such as 192.168.7.1"},
     {21, "    ip: 224.0.0.1",
      "c.yaml:21: nodes[0].ip: \"224.0.0.1\" is not allowed: an IPv4 unicast address such as 192.168.7.1"},
-    {21, "    ip: 10.1.0.2", "c.yaml:26: node 2: ip 10.1.0.2 is also node 1's (line 20): addresses are unique"},
+    {21, "    ip: 10.1.0.2", "c.yaml:27: node 2: ip 10.1.0.2 is also node 1's (line 20): addresses are unique"},
     {21, "    ip: 10.1.0.255", "c.yaml:20: node 1: ip 10.1.0.255 is the network or broadcast address of its /24"},
     {21, "    ip: 10.2.0.1",
      "c.yaml:20: node 1: node 2's ip 10.1.0.2 is outside of its network 10.2.0.0/24: a gateway is needed"},
-    {21, "    ip: 10.1.0.254", "c.yaml:26: nodes 1 and 2: a node's ip cannot be another's gateway: nodes do not route"},
+    {21, "    ip: 10.1.0.254", "c.yaml:27: nodes 1 and 2: a node's ip cannot be another's gateway: nodes do not route"},
     {22, "    prefix: 33", "c.yaml:22: nodes[0].prefix: \"33\" is not allowed: a number from 8 to 31"},
     {22, "", "c.yaml:20: nodes[0]: \"prefix\" is missing"},
     {23, "    device: eth0",
@@ -198,21 +252,60 @@ static const struct mistake mistakes[] = {
     {24, "    ctrl_socket: run/1.sock",
      "c.yaml:24: nodes[0].ctrl_socket: \"run/1.sock\" is not allowed: an absolute path of letters, digits and "
      "-_./+@=:,~"},
-    {29, "    gateway: 10.1.0.2", "c.yaml:26: node 2: gateway 10.1.0.2 is the node's own ip"},
-    {29, "    gateway: 10.9.0.2", "c.yaml:26: node 2: gateway 10.9.0.2 is outside of the node's network 10.1.0.0/24"},
-    {31, "    lcores: {net: 1}", "c.yaml:31: nodes[1].lcores: \"apply\" is missing"},
-    {31, "    lcores: 1", "c.yaml:31: nodes[1].lcores: a value stands where keys with values are expected"},
-    {34, "  - {id: 7, ip: 10.1.0.7, prefix: 24, device: net_ring0, role: boss,",
-     "c.yaml:34: nodes[2].role: \"boss\" is not allowed: one of voter, learner"},
-    {34, "  - {id: 7, ip: 10.1.0.7, prefix: 24, device: net_ring0, role: '',",
-     "c.yaml:34: nodes[2].role: \"\" is not allowed: one of voter, learner"},
-    {35, "     ctrl_socket: /run/7, data_dir: /data/7}\n---\nmore: 1",
-     "c.yaml:37: a second document begins here: one is allowed"},
+    {30, "    gateway: 10.1.0.2", "c.yaml:27: node 2: gateway 10.1.0.2 is the node's own ip"},
+    {30, "    gateway: 10.9.0.2", "c.yaml:27: node 2: gateway 10.9.0.2 is outside of the node's network 10.1.0.0/24"},
+    {32, "    lcores: {net: 1}", "c.yaml:32: nodes[1].lcores: \"apply\" is missing"},
+    {32, "    lcores: 1", "c.yaml:32: nodes[1].lcores: a value stands where keys with values are expected"},
+    {36, "  - {id: 7, ip: 10.1.0.7, prefix: 24, device: net_ring0, role: boss,",
+     "c.yaml:36: nodes[2].role: \"boss\" is not allowed: one of voter, learner"},
+    {36, "  - {id: 7, ip: 10.1.0.7, prefix: 24, device: net_ring0, role: '',",
+     "c.yaml:36: nodes[2].role: \"\" is not allowed: one of voter, learner"},
+    {37, "     ctrl_socket: /run/7, data_dir: /data/7, ctrl: \"192.168.0.7:7500\"}\n---\nmore: 1",
+     "c.yaml:39: a second document begins here: one is allowed"},
     {19, "nodes: 3\nx:", "c.yaml:19: nodes: a value stands where a list is expected"},
+    {21, "    ip: 10.1.0.1\n    metrics: 10.1.0.1",
+     "c.yaml:22: nodes[0].metrics: \"10.1.0.1\" is not allowed: an IPv4 address (0.0.0.0: all of this machine's) and a "
+     "port such as 0.0.0.0:7500"},
+    {21, "    ip: 10.1.0.1\n    metrics: 0.0.0.0:7500",
+     "c.yaml:20: node 1: ctrl and metrics have the same port 7500: one each is needed"},
+    {21, "    ip: 10.1.0.1\n    metrics: 10.1.0.1:9100",
+     "c.yaml:20: node 1: ctrl and metrics need an address of the kernel's: 10.1.0.1 is node 1's ip, which belongs to "
+     "its dataplane alone"},
+    {21, "    ip: 10.1.0.1\n    metrics: 192.168.0.1:65536",
+     "c.yaml:22: nodes[0].metrics: \"192.168.0.1:65536\" is not allowed: an IPv4 address (0.0.0.0: all of this "
+     "machine's) and a port such as 0.0.0.0:7500"},
+    {26, "    ctrl: 0.0.0.0:7500",
+     "c.yaml:26: nodes[0].ctrl: \"0.0.0.0:7500\" is not allowed: an IPv4 address of one machine and a port such as "
+     "192.168.7.1:7500"},
+    {26, "",
+     "c.yaml:20: node 1: \"ctrl\" is missing: IP:PORT of its lockstep-ctrl on the kernel's network, by which the nodes "
+     "agree on a sequencer"},
+    {35, "    ctrl: 192.168.0.1:7500",
+     "c.yaml:27: node 2: ctrl 192.168.0.1:7500 is also node 1's (line 20): addresses are unique"},
+    {35, "    ctrl: 10.1.0.1:7500",
+     "c.yaml:27: node 2: ctrl and metrics need an address of the kernel's: 10.1.0.1 is node 1's ip, which belongs to "
+     "its dataplane alone"},
+    {18, "  suspend: 50ms\nprofile: fast", "c.yaml:19: profile: \"fast\" is not allowed: one of default, aggressive"},
+    {18, "  suspend: 50ms\ndetect: {suspect_min: 30ms, suspect_max: 20ms}",
+     "c.yaml:19: detect: suspect_min 30ms is above suspect_max 20ms"},
+    {18, "  suspend: 50ms\ndetect: {stall: 5s, stall_kill: 1s}", "c.yaml:19: detect: stall 5s is above stall_kill 1s"},
+    {18, "  suspend: 50ms\ndetect: {poll: 5ms, suspect_min: 2ms}",
+     "c.yaml:19: detect: poll 5ms is above suspect_min 2ms"},
+    {18, "  suspend: 50ms\ndetect: {suspect_min: 1ms}",
+     "c.yaml:19: detect: suspect_min 1ms is less than three heartbeats of 500us: one lost frame would depose a "
+     "sequencer"},
+    {18, "  suspend: 50ms\nrestart: {min: 5s, max: 1s}", "c.yaml:19: restart: min 5s is above max 1s"},
+    {18, "  suspend: 50ms\ncheckpoint: {every: 1}",
+     "c.yaml:19: checkpoint.every: \"1\" is not allowed: a time from 1s to 604800s (with its unit: ns, us, ms, s, m, "
+     "h), or 0"},
+    {18, "  suspend: 50ms\ncheckpoint: {rate: 5}",
+     "c.yaml:19: checkpoint.rate: \"5\" is not allowed: a size from 1M to 1024G (K, M, G: powers of 1024), or 0"},
+    {18, "  suspend: 50ms\ncheckpoint: {keep: 0}",
+     "c.yaml:19: checkpoint.keep: \"0\" is not allowed: a number from 1 to 1000"},
     {16, "timing: [", "c.yaml:18: not YAML: while parsing a flow sequence: did not find expected ',' or ']'"},
     {16, "? [a]\n: b\ntiming:",
      "c.yaml:16: unknown key \"\": allowed are cluster, nodes, first_sequencer, group, port, "
-     "machine, limits, timing, idle, hugepages, memory, faults_allowed"},
+     "machine, limits, timing, profile, detect, restart, checkpoint, scrub, idle, hugepages, memory, faults_allowed"},
 };
 
 static char *with_line(uint32_t line, const char *with)
@@ -256,8 +349,8 @@ static void test_voters(void **state)
         for (int i = 1; i <= n; i++)
             used += sprintf(text + used,
                             "- {id: %d, ip: 10.0.0.%d, prefix: 24, device: net_x%d, ctrl_socket: /s, "
-                            "data_dir: /d, role: %s}\n",
-                            i, i, i, n <= LS_VOTERS_MAX + 1 || i <= LS_VOTERS_MAX ? "voter" : "learner");
+                            "data_dir: /d, ctrl: '127.0.0.1:%d', role: %s}\n",
+                            i, i, i, 7500 + i, n <= LS_VOTERS_MAX + 1 || i <= LS_VOTERS_MAX ? "voter" : "learner");
         if (n == 0) {
             assert_int_equal(ls_config_parse(&config, text, strlen(text), "c", error), -EINVAL);
             assert_string_equal(error, "c:2: nodes: 0 have the role voter: 1 to 7 are allowed");
@@ -335,9 +428,9 @@ static void test_load(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),   cmocka_unit_test(test_defaults), cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_voters), cmocka_unit_test(test_damaged),  cmocka_unit_test(test_recursive),
-        cmocka_unit_test(test_load),
+        cmocka_unit_test(test_good),      cmocka_unit_test(test_defaults), cmocka_unit_test(test_operating),
+        cmocka_unit_test(test_mistakes),  cmocka_unit_test(test_voters),   cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_recursive), cmocka_unit_test(test_load),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
