@@ -21,6 +21,7 @@
 
 #define LS_CTRL_MESSAGE_MAX 2048 /* of one message between ctrls, header included */
 #define LS_CTRL_TEXT_MAX    256
+#define LS_CTRL_ID          (1ull << 63) /* set in the ids of this object's questions to the dataplane, never in the host's */
 
 /* Times in ns; 0 takes the default in brackets. */
 struct ls_ctrl_times {
