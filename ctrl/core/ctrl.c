@@ -282,14 +282,16 @@ static void sealed_take(struct ls_ctrl *c, const struct ls_control_header *heade
     if ((header->id & LS_CTRL_ID) == 0 || header->id <= c->sealed_id)
         return;
     if (sealed.incarnation != c->disk.incarnation) {
-        ctrl_refuse(c, "the dataplane that answers is incarnation %" PRIu64 ", not %" PRIu64
-                       " which was started: look for a second lockstep-dataplane of this node and stop it",
+        ctrl_refuse(c,
+                    "the dataplane that answers is incarnation %" PRIu64 ", not %" PRIu64
+                    " which was started: look for a second lockstep-dataplane of this node and stop it",
                     (uint64_t)sealed.incarnation, c->disk.incarnation);
         return;
     }
     if (sealed.epoch > c->disk.promise) {
-        ctrl_refuse(c, "the dataplane has promised epoch %" PRIu64 ", the durable record knows of %" PRIu64
-                       ": the record was rolled back. Replace this node by a new member",
+        ctrl_refuse(c,
+                    "the dataplane has promised epoch %" PRIu64 ", the durable record knows of %" PRIu64
+                    ": the record was rolled back. Replace this node by a new member",
                     (uint64_t)sealed.epoch, c->disk.promise);
         return;
     }
@@ -340,8 +342,9 @@ static void dataplane_take(struct ls_ctrl *c, const struct ls_control_header *he
     case LS_CONTROL_EPOCH_SEEN:
         memcpy(&epoch, body, sizeof(epoch));
         if (!ctrl_sane_epoch(c, epoch.epoch))
-            ctrl_problem(c, "a frame of node %u carried epoch %" PRIu64 ", %" PRIu64
-                            " is promised: no cluster gets so far ahead; nothing is promised",
+            ctrl_problem(c,
+                         "a frame of node %u carried epoch %" PRIu64 ", %" PRIu64
+                         " is promised: no cluster gets so far ahead; nothing is promised",
                          epoch.node, (uint64_t)epoch.epoch, c->next.promise);
         else if (c->phase == LS_CTRL_FULL && epoch.epoch > c->next.promise)
             ctrl_promise(c, epoch.epoch, 0); /* one that joins starts over instead, at the new sequencer */
@@ -353,7 +356,7 @@ static void dataplane_take(struct ls_ctrl *c, const struct ls_control_header *he
     case LS_CONTROL_MEMBERS:
         memcpy(&head, body, sizeof(head));
         if (membership_take(&members, body + sizeof(head), head.members, head.seq))
-            ctrl_members_set(c, &members, head.committed != 0, true);
+            ctrl_members_set(c, &members, head.committed != 0);
         break;
     case LS_CONTROL_DAMAGED:
         c->damaged = true;

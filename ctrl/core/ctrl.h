@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One node's control, pure: detection, elections, admission, handover, membership. What happened comes in by calls, with
- * the time; what is to be done goes out through a table of functions that return at once. No clock, socket, thread, log
- * or allocation. One thread. The same object runs in lockstep-ctrl and in the simulator.
+ * One node's control, pure: detection, elections, admission, handover, membership. What happened comes in by calls,
+ * with the time; what is to be done goes out through a table of functions that return at once. No clock, socket,
+ * thread, log or allocation. One thread. The same object runs in lockstep-ctrl and in the simulator.
  *
  * The host must: keep the record (persist, one at a time, answered by persisted()); run the dataplane (spawn after the
  * old process is reaped; kill) and carry messages to and from it; keep one ordered, lossless, breakable link to every
@@ -25,19 +25,19 @@
 
 /* Times in ns; 0 takes the default in brackets. */
 struct ls_ctrl_times {
-    uint64_t poll;            /* between two observe() [1 ms] */
-    uint64_t suspect_min;     /* a sequencer unheard for less is never suspected [25 ms] */
-    uint64_t suspect_max;     /* ... for longer always is [200 ms] */
-    uint64_t stall;           /* a worker without progress for so long: the dataplane counts as hung [40 ms] */
-    uint64_t stall_kill;      /* ... and is killed after so long [3 s] */
-    uint64_t late;            /* observe() this much late: suspicions wait for fresh news [10 ms] */
-    uint64_t status;          /* between two STATUS to each peer; on a change at once [20 ms] */
-    uint64_t answer;          /* an election or admission step without answer is begun anew [30 ms] */
-    uint64_t stagger;         /* between the candidates' places in the queue [3 ms] */
-    uint64_t restart_min;     /* before a dead dataplane is started again, first time [50 ms], */
-    uint64_t restart_max;     /* doubling up to this [5 s]; begins anew after 30 s of life */
-    uint64_t handover;        /* patience of a planned handover [200 ms] */
-    uint64_t promote_lag;     /* a learner this many entries behind or closer is caught up; a plain number [10000] */
+    uint64_t poll;             /* between two observe() [1 ms] */
+    uint64_t suspect_min;      /* a sequencer unheard for less is never suspected [25 ms] */
+    uint64_t suspect_max;      /* ... for longer always is [200 ms] */
+    uint64_t stall;            /* a worker without progress for so long: the dataplane counts as hung [40 ms] */
+    uint64_t stall_kill;       /* ... and is killed after so long [3 s] */
+    uint64_t late;             /* observe() this much late: suspicions wait for fresh news [10 ms] */
+    uint64_t status;           /* between two STATUS to each peer; on a change at once [20 ms] */
+    uint64_t answer;           /* an election or admission step without answer is begun anew [30 ms] */
+    uint64_t stagger;          /* between the candidates' places in the queue [3 ms] */
+    uint64_t restart_min;      /* before a dead dataplane is started again, first time [50 ms], */
+    uint64_t restart_max;      /* doubling up to this [5 s]; begins anew after 30 s of life */
+    uint64_t handover;         /* patience of a planned handover [200 ms] */
+    uint64_t promote_lag;      /* a learner this many entries behind or closer is caught up; a plain number [10000] */
     uint64_t promote_patience; /* a learner that does not get there in this time is given up by name [10 min] */
 };
 
@@ -54,8 +54,8 @@ struct ls_ctrl_config {
 
 /* A reading of the dataplane's counters page. Any monotonic clock, the page's own. */
 struct ls_ctrl_sample {
-    uint64_t turns[LS_WORKERS];   /* heartbeat of each worker; UINT64_MAX: it does not run */
-    bool asleep[LS_WORKERS];      /* it sleeps for want of work, on purpose */
+    uint64_t turns[LS_WORKERS]; /* heartbeat of each worker; UINT64_MAX: it does not run */
+    bool asleep[LS_WORKERS];    /* it sleeps for want of work, on purpose */
     uint64_t heard_ns[LS_NODE_ID_MAX + 1];
     uint64_t acked_seq[LS_NODE_ID_MAX + 1];
     uint64_t epoch, last_epoch, last, last_seq, commit, applied_seq, members_seq;
@@ -144,13 +144,13 @@ uint64_t ls_ctrl_next_ns(const struct ls_ctrl *ctrl);
 /* ---- for status and checkers ---- */
 
 enum ls_ctrl_phase {
-    LS_CTRL_STARTING,  /* dataplane being started */
-    LS_CTRL_OUTSIDE,   /* asks to be admitted */
-    LS_CTRL_JOINING,   /* admitted to join: catches up */
-    LS_CTRL_FULL,      /* takes part */
-    LS_CTRL_WAITING,   /* dataplane dead, restart is due at `restart_ns` */
-    LS_CTRL_REFUSED,   /* may not take part; `problem` says why and what to do */
-    LS_CTRL_REMOVED,   /* no longer a member */
+    LS_CTRL_STARTING, /* dataplane being started */
+    LS_CTRL_OUTSIDE,  /* asks to be admitted */
+    LS_CTRL_JOINING,  /* admitted to join: catches up */
+    LS_CTRL_FULL,     /* takes part */
+    LS_CTRL_WAITING,  /* dataplane dead, restart is due at `restart_ns` */
+    LS_CTRL_REFUSED,  /* may not take part; `problem` says why and what to do */
+    LS_CTRL_REMOVED,  /* no longer a member */
 };
 const char *ls_ctrl_phase_name(enum ls_ctrl_phase phase);
 
@@ -176,7 +176,7 @@ struct ls_ctrl_view {
     bool majority_lost; /* a majority of the voters says that it lost its memory: only an operator can go on */
     uint64_t elections, elections_won, admissions, restarts;
     uint64_t suspected_ns, decided_ns, installed_ns; /* of the last election here, this clock; 0: none */
-    struct ls_durable durable; /* as it is on the disk */
+    struct ls_durable durable;                       /* as it is on the disk */
     struct ls_membership members;
     bool members_committed;
     uint64_t reach, restart_ns;

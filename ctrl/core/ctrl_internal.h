@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include "ctrl.h"
@@ -19,8 +20,9 @@
 #include "drift.h"
 #include "peer_message.h"
 
-#define CTRL_EPOCHS_AHEAD (1ull << 20) /* one election a second for twelve days: no cluster gets there in one absence */
-#define CTRL_COMMANDS     8            /* operators' commands under way here */
+#define CTRL_EPOCHS_AHEAD (1ull << 20) /* one election a second for twelve days: no cluster gets there in one absence  \
+                                        */
+#define CTRL_COMMANDS 8                /* operators' commands under way here */
 
 /* A question to this node's dataplane; id 0: none is open. */
 struct ask {
@@ -30,12 +32,12 @@ struct ask {
 
 struct peer {
     bool linked;
-    bool greeted;         /* its HELLO came on some link since start */
+    bool greeted; /* its HELLO came on some link since start */
     bool has_status;
     bool odd_said;
     uint64_t incarnation; /* highest ever heard of it */
     uint64_t promise;
-    uint64_t commit;      /* from its HELLO */
+    uint64_t commit; /* from its HELLO */
     uint64_t status_ns;
     uint64_t stuck_epoch; /* the epoch in which it said that it is stuck */
     struct ls_peer_status status;
@@ -45,7 +47,7 @@ enum stage { STAGE_IDLE, STAGE_PREVOTE, STAGE_PROMISE, STAGE_SEAL, STAGE_VOTE, S
 struct election {
     enum stage stage;
     uint64_t epoch;
-    uint64_t id; /* of the question to the peers */
+    uint64_t id;      /* of the question to the peers */
     uint64_t granted; /* bits */
     uint64_t deadline_ns;
     uint64_t due_ns; /* IDLE: when to stand; 0: no reason to */
@@ -102,8 +104,8 @@ struct joining {
 
 struct command {
     bool used;
-    bool forwarded;
-    uint16_t to;
+    uint16_t to; /* the sequencer it was forwarded to */
+    uint64_t incarnation;
     uint64_t id;
     uint64_t token;
     uint64_t since_ns;
@@ -187,7 +189,9 @@ struct ls_ctrl {
     /* membership: the newest known, of the own log as soon as it has one */
     struct ls_membership members;
     bool members_committed;
-    bool members_own;            /* of the own log */
+    bool members_own;                 /* of the own log */
+    struct ls_membership own_members; /* of the own log, count 0: it has none */
+    bool own_committed;
     struct ls_membership linked; /* as io->peers was told */
     struct ls_membership linger; /* members removed lately: they are told before their links go */
     uint64_t linger_until_ns;
@@ -195,7 +199,7 @@ struct ls_ctrl {
     /* election */
     struct election election;
     struct ballot ballot;
-    uint64_t seen; /* highest promise of a counting member */
+    uint64_t seen;           /* highest promise of a counting member */
     uint64_t epoch_since_ns; /* when the promise was raised last */
     bool suspecting;
     bool stuck;
@@ -252,6 +256,7 @@ void ctrl_send(struct ls_ctrl *c, uint16_t node, enum ls_peer_type type, uint64_
                size_t size);
 void ctrl_send_members(struct ls_ctrl *c, uint16_t node, enum ls_peer_type type, uint64_t id, uint64_t asker,
                        const void *body, size_t size, const struct ls_membership *members);
+void ctrl_send_text(struct ls_ctrl *c, uint16_t node, uint64_t id, uint64_t asker, int error, const char *text);
 void ctrl_status_step(struct ls_ctrl *c);
 void ctrl_link_up(struct ls_ctrl *c, uint16_t node);
 const char *ctrl_link_message(struct ls_ctrl *c, uint16_t node, const uint8_t *bytes, size_t size);
@@ -291,7 +296,7 @@ void ctrl_joining_done(struct ls_ctrl *c, uint64_t id, int error, const char *te
 void ctrl_reached(struct ls_ctrl *c, const struct ls_control_epoch *reached);
 
 /* ---- members.c ---- */
-void ctrl_members_set(struct ls_ctrl *c, const struct ls_membership *members, bool committed, bool own);
+void ctrl_members_set(struct ls_ctrl *c, const struct ls_membership *members, bool committed);
 void ctrl_members_heard(struct ls_ctrl *c, const struct ls_membership *members, bool committed);
 void ctrl_members_step(struct ls_ctrl *c);
 void ctrl_members_push(struct ls_ctrl *c, uint16_t node);
@@ -303,6 +308,11 @@ void ctrl_command_forwarded(struct ls_ctrl *c, uint16_t node, const struct ls_pe
 void ctrl_command_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, int error, const char *text);
 void ctrl_command_unlinked(struct ls_ctrl *c, uint16_t node);
 void ctrl_command_step(struct ls_ctrl *c);
+
+/* ---- change.c: at the sequencer ---- */
+/* Answers `token`, or question `id` of the incarnation `asker` of node `from`. */
+void ctrl_change_begin(struct ls_ctrl *c, const struct ls_ctrl_command *command, uint16_t from, uint64_t id,
+                       uint64_t asker, uint64_t token);
 void ctrl_change_step(struct ls_ctrl *c);
 void ctrl_changed(struct ls_ctrl *c, uint64_t id, const struct ls_control_changed *changed);
 void ctrl_change_done(struct ls_ctrl *c, uint64_t id, int error, const char *text);

@@ -15,15 +15,15 @@
 #define LS_PEER_TEXT_MAX 256
 
 enum ls_peer_type {
-    LS_PEER_HELLO = 1,         /* first on every link, both ways: struct ls_peer_hello */
-    LS_PEER_STATUS = 2,        /* struct ls_peer_status */
-    LS_PEER_PREVOTE = 3,       /* would you vote for me? struct ls_peer_vote */
-    LS_PEER_PREVOTE_REPLY = 4, /* struct ls_peer_vote_reply */
-    LS_PEER_VOTE = 5,          /* struct ls_peer_vote */
-    LS_PEER_VOTE_REPLY = 6,    /* struct ls_peer_vote_reply */
-    LS_PEER_JOIN = 7,          /* joiner -> sequencer's ctrl: struct ls_peer_join */
-    LS_PEER_JOIN_REPLY = 8,    /* struct ls_peer_join_reply, then its members */
-    LS_PEER_CONFIRM = 9,       /* have you promised more than this epoch? struct ls_peer_confirm */
+    LS_PEER_HELLO = 1,          /* first on every link, both ways: struct ls_peer_hello */
+    LS_PEER_STATUS = 2,         /* struct ls_peer_status */
+    LS_PEER_PREVOTE = 3,        /* would you vote for me? struct ls_peer_vote */
+    LS_PEER_PREVOTE_REPLY = 4,  /* struct ls_peer_vote_reply */
+    LS_PEER_VOTE = 5,           /* struct ls_peer_vote */
+    LS_PEER_VOTE_REPLY = 6,     /* struct ls_peer_vote_reply */
+    LS_PEER_JOIN = 7,           /* joiner -> sequencer's ctrl: struct ls_peer_join */
+    LS_PEER_JOIN_REPLY = 8,     /* struct ls_peer_join_reply, then its members */
+    LS_PEER_CONFIRM = 9,        /* have you promised more than this epoch? struct ls_peer_confirm */
     LS_PEER_CONFIRM_REPLY = 10, /* struct ls_peer_confirm: what is promised */
     LS_PEER_STAND = 11,         /* you hold everything of this epoch: stand now: struct ls_peer_confirm */
     LS_PEER_MEMBERS = 12,       /* struct ls_peer_members, then its members */
@@ -64,8 +64,8 @@ struct ls_peer_hello {
 
 struct ls_peer_status {
     uint64_t promise;
-    uint64_t seen; /* highest promise of a counting member that it knows of */
-    uint64_t epoch; /* role and sequencer are of this epoch */
+    uint64_t seen;                  /* highest promise of a counting member that it knows of */
+    uint64_t epoch;                 /* role and sequencer are of this epoch */
     uint64_t sequencer_incarnation; /* 0: not known */
     uint64_t last_epoch, last, last_seq, commit, applied_seq, members_seq;
     uint64_t heard; /* bit n: hears the dataplane of node n */
@@ -148,7 +148,7 @@ struct ls_peer_command {
 } LS_PACKED;
 
 struct ls_peer_command_reply {
-    uint32_t error; /* errno */
+    uint32_t error;  /* errno */
     uint32_t length; /* of the text that follows, not ended by a zero */
 } LS_PACKED;
 

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A voter: answers pre-votes and votes. ctrl's one thread.
+ *
+ * What must hold here: in this order, promise durable, dataplane sealed, logs compared, vote durable, granted; a
+ * repeated request goes through all of it again (E3, E4). Who does not count neither votes nor raises its promise (C5).
+ */
+#include "ctrl_internal.h"
+
+#define BALLOT_ANSWERS 10 /* x times.answer: the candidate has long given up */
+
+static void reply_send(struct ls_ctrl *c, uint16_t node, enum ls_peer_type type, uint64_t id, uint64_t asker,
+                       uint64_t epoch, enum ls_peer_denial denied)
+{
+    struct ls_peer_vote_reply reply = {.epoch = epoch, .promise = c->disk.promise, .denied = denied};
+
+    if (c->has_sample) {
+        reply.last_epoch = c->sample.last_epoch;
+        reply.last = c->sample.last;
+    }
+    ctrl_send(c, node, type, id, asker, &reply, sizeof(reply));
+}
+
+static bool counts(const struct ls_ctrl *c)
+{
+    return c->phase == LS_CTRL_FULL && c->up && !c->killed && !c->damaged && c->disk.counts == c->disk.incarnation;
+}
+
+static bool behind(const struct ls_peer_vote *vote, uint64_t last_epoch, uint64_t last)
+{
+    return vote->last_epoch != last_epoch ? vote->last_epoch < last_epoch : vote->last < last;
+}
+
+static enum ls_peer_denial prevote_judge(struct ls_ctrl *c, uint16_t node, const struct ls_peer_vote *vote)
+{
+    if (!counts(c))
+        return LS_DENIAL_NOT_COUNTING;
+    if (ls_membership_find(&c->members, node) == NULL)
+        return LS_DENIAL_NOT_MEMBER;
+    if (!ctrl_sequencer_gone(c) && !(c->disk.vote == node && c->epoch != c->disk.promise))
+        return LS_DENIAL_HEARS;
+    if (c->has_sample && behind(vote, c->sample.last_epoch, c->sample.last))
+        return LS_DENIAL_BETTER;
+    return LS_DENIAL_NONE;
+}
+
+void ctrl_prevote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header *h, const struct ls_peer_vote *vote)
+{
+    reply_send(c, node, LS_PEER_PREVOTE_REPLY, h->id, h->incarnation, vote->epoch, prevote_judge(c, node, vote));
+}
+
+/* Does this node follow a live sequencer other than the candidate? Then the candidate is the one that is cut off. */
+static bool sticks(struct ls_ctrl *c, uint16_t node)
+{
+    if (c->epoch != c->disk.promise || c->sequencer == 0 || c->sequencer == node)
+        return false;
+    return !ctrl_sequencer_gone(c);
+}
+
+static enum ls_peer_denial vote_judge(struct ls_ctrl *c, uint16_t node, const struct ls_peer_vote *vote)
+{
+    if (!counts(c))
+        return LS_DENIAL_NOT_COUNTING;
+    if (ls_membership_find(&c->members, node) == NULL)
+        return LS_DENIAL_NOT_MEMBER;
+    if (vote->epoch < c->next.promise)
+        return LS_DENIAL_OLD_EPOCH;
+    if (!ctrl_sane_epoch(c, vote->epoch))
+        return LS_DENIAL_AHEAD;
+    if (vote->epoch == c->next.promise && c->next.vote != 0 && c->next.vote != node)
+        return LS_DENIAL_VOTED;
+    if (vote->epoch > c->disk.promise && !vote->handover && sticks(c, node))
+        return LS_DENIAL_HEARS;
+    return LS_DENIAL_NONE;
+}
+
+void ctrl_vote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header *h, const struct ls_peer_vote *vote)
+{
+    enum ls_peer_denial denied = vote_judge(c, node, vote);
+
+    if (denied == LS_DENIAL_AHEAD)
+        ctrl_problem(c,
+                     "node %u stands for epoch %" PRIu64 ", %" PRIu64
+                     " is promised: no cluster gets so far ahead; nothing is promised",
+                     node, (uint64_t)vote->epoch, c->next.promise);
+    /* A counting member that is above this epoch is lost for it: the sequencer has to hear of it, and stands above. */
+    if (denied == LS_DENIAL_HEARS)
+        ctrl_peer_seen(c, vote->epoch);
+    if (denied != LS_DENIAL_NONE) {
+        reply_send(c, node, LS_PEER_VOTE_REPLY, h->id, h->incarnation, vote->epoch, denied);
+        return;
+    }
+    c->ballot = (struct ballot){
+        .stage = BALLOT_PROMISE, .node = node, .id = h->id, .asker = h->incarnation, .vote = *vote, .since_ns = c->now};
+    if (vote->epoch > c->next.promise)
+        ctrl_promise(c, vote->epoch, 0);
+    c->again = true;
+}
+
+static void finish(struct ls_ctrl *c, enum ls_peer_denial denied)
+{
+    struct ballot b = c->ballot;
+    struct ls_peer_vote_reply reply = {.epoch = b.vote.epoch,
+                                       .promise = c->disk.promise,
+                                       .last_epoch = c->sealed.last_epoch,
+                                       .last = c->sealed.last,
+                                       .denied = denied};
+
+    c->ballot = (struct ballot){0};
+    ctrl_send(c, b.node, LS_PEER_VOTE_REPLY, b.id, b.asker, &reply, sizeof(reply));
+    c->again = true;
+}
+
+static void compare(struct ls_ctrl *c)
+{
+    struct ballot *b = &c->ballot;
+
+    if (c->sealed.epoch != b->vote.epoch) {
+        finish(c, LS_DENIAL_OLD_EPOCH);
+    } else if (!c->sealed.counts) {
+        finish(c, LS_DENIAL_NOT_COUNTING);
+    } else if (behind(&b->vote, c->sealed.last_epoch, c->sealed.last)) {
+        bool voter = ls_membership_is_voter(&c->sealed_members, c->config.node);
+
+        finish(c, LS_DENIAL_BETTER);
+        if (voter)
+            ctrl_stand(c, false); /* a majority already misses the sequencer: no need to ask again */
+    } else {
+        b->stage = BALLOT_VOTE;
+        c->next.vote = b->node;
+        c->again = true;
+    }
+}
+
+void ctrl_ballot_step(struct ls_ctrl *c)
+{
+    struct ballot *b = &c->ballot;
+
+    if (b->stage == BALLOT_NONE)
+        return;
+    if (!counts(c) || c->now >= b->since_ns + BALLOT_ANSWERS * c->times.answer) {
+        *b = (struct ballot){0};
+        return;
+    }
+    ctrl_wake(c, b->since_ns + BALLOT_ANSWERS * c->times.answer);
+    if (c->next.promise > b->vote.epoch || (c->next.vote != 0 && c->next.vote != b->node)) {
+        finish(c, c->next.promise > b->vote.epoch ? LS_DENIAL_OLD_EPOCH : LS_DENIAL_VOTED);
+        return;
+    }
+    if (b->stage == BALLOT_PROMISE && c->disk.promise == b->vote.epoch) {
+        b->stage = BALLOT_SEAL;
+        ctrl_ask_seal(c, &b->ask);
+    }
+    if (b->stage == BALLOT_SEAL) {
+        if (c->sealed_id >= b->ask.id)
+            compare(c);
+        else if (ctrl_ask_late(c, &b->ask))
+            ctrl_ask_seal(c, &b->ask);
+    } else if (b->stage == BALLOT_VOTE && c->disk.vote == b->node && c->disk.promise == b->vote.epoch) {
+        finish(c, LS_DENIAL_NONE);
+    }
+}
