@@ -20,26 +20,10 @@ bool ls_rebase_runs(const struct ls_replica *r)
     return r->image != NULL;
 }
 
-static bool rows_are_sane(const struct ls_cut *cut)
+/* A cut beside which this replica can go on: without members there is nobody to go on with. */
+static bool cut_is_usable(const struct ls_cut *cut)
 {
-    if (cut->epochs == 0 || cut->epochs > LS_EPOCHS_KEPT)
-        return false;
-    for (uint32_t i = 0; i < cut->epochs; i++) {
-        const struct ls_epoch_row *row = &cut->epoch[i];
-        if (row->epoch == 0 || row->seq == 0 || row->seq > cut->seq || row->position >= cut->position)
-            return false;
-        if (i > 0 && (row->epoch <= row[-1].epoch || row->position <= row[-1].position || row->seq <= row[-1].seq))
-            return false;
-    }
-    return true;
-}
-
-static bool cut_is_sane(const struct ls_cut *cut)
-{
-    if (cut->seq == 0 || cut->position % 8 != 0 || cut->position / sizeof(struct ls_entry) < cut->seq)
-        return false;
-    return rows_are_sane(cut) && ls_standing_is_well_formed(&cut->members) && cut->members.seq != 0 &&
-           cut->members.seq <= cut->seq;
+    return ls_cut_is_sane(cut) && cut->members.seq != 0 && ls_standing_is_well_formed(&cut->members);
 }
 
 static uint32_t rebase_check(const struct ls_replica *r, const struct ls_order *order)
@@ -50,7 +34,7 @@ static uint32_t rebase_check(const struct ls_replica *r, const struct ls_order *
     if (ls_replica_is_sequencer(r) || r->role == LS_ROLE_HALTED || (r->role == LS_ROLE_FOLLOWER && r->counts))
         return EBUSY;
     const struct ls_cut *cut = &order->image->cut;
-    if (!cut_is_sane(cut))
+    if (!cut_is_usable(cut))
         return EBADMSG;
     if (cut->epoch[cut->epochs - 1].epoch > r->epoch)
         return EAGAIN; /* it must be sealed at that epoch first */

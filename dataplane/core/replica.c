@@ -420,7 +420,7 @@ static void order_take(struct ls_replica *r, const struct ls_order *order, uint6
         ls_rebase_begin(r, order, now_ns);
         break;
     default:
-        assert(!"an order that control cannot have given");
+        assert(false); /* control gives no others */
     }
 }
 
