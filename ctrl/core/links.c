@@ -214,7 +214,7 @@ static const char *hello_take(struct ls_ctrl *c, uint16_t node, const struct ls_
                     c->disk.promise);
         return NULL;
     }
-    if (is_new(c) && hello->commit > 0) {
+    if (is_new(c) && hello->commit > 0 && ls_membership_is_voter(&c->config.founders, c->config.node)) {
         /* An empty log is opened by all founders together: this one promised something then (P8). */
         ctrl_refuse(c,
                     "node %u has a committed log, and this founder's record has promised nothing yet: the record was "
