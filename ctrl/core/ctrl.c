@@ -99,7 +99,7 @@ static bool durable_equal(const struct ls_durable *a, const struct ls_durable *b
 
 static void record_step(struct ls_ctrl *c)
 {
-    if (c->writing || durable_equal(&c->disk, &c->next))
+    if (c->writing || c->disk_failed || durable_equal(&c->disk, &c->next))
         return;
     c->flight = c->next;
     c->writing = true;
@@ -152,6 +152,7 @@ void ls_ctrl_persisted(struct ls_ctrl *c, bool ok, uint64_t now_ns)
     } else {
         /* What is on the disk is not known any more: nothing may be said that depends on it, not now nor later. */
         c->next = c->disk;
+        c->disk_failed = true;
         ctrl_refuse(c, "the durable record cannot be written, so nothing may be promised: look at the disk of data_dir "
                        "(df, dmesg), then start this node again, or replace it");
     }

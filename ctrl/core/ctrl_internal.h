@@ -148,6 +148,7 @@ struct ls_ctrl {
     /* record */
     struct ls_durable disk, next, flight;
     bool writing;
+    bool disk_failed; /* what is on the disk is not known: nothing is written over it */
 
     /* life of the dataplane */
     enum ls_ctrl_phase phase;
