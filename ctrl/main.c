@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * lockstep-ctrl: one node's control process. Keeps the durable record, starts and watches the dataplane, answers on the
- * node's unix socket. Never touches DPDK and is never on the path of a request.
+ * lockstep-ctrl: one node's control process. Keeps the durable record, starts and watches the dataplane, takes part in
+ * elections, answers on the node's unix socket. Never touches DPDK and is never on the path of a request.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <event2/event.h>
@@ -18,21 +20,32 @@
 #include "io/node.h"
 
 static const char usage[] =
-    "Usage: lockstep-ctrl --config FILE --node N [--bootstrap] [--dataplane PROGRAM]\n"
+    "Usage: lockstep-ctrl --config FILE --node N [--bootstrap | --join] [--dataplane PROGRAM]\n"
     "       lockstep-ctrl bootstrap --config FILE --node N\n"
+    "       lockstep-ctrl join --config FILE --node N\n"
+    "\n"
+    "  bootstrap            only make this node's durable record, as one of the founders of a new cluster\n"
+    "  join                 only make this node's durable record, to join a cluster that runs: as a new member, or in\n"
+    "                       place of one that lost its record. The cluster takes it in by \"lockstep member add\"\n"
     "\n"
     "  --config FILE        the cluster file\n"
     "  --node N             which of its nodes this is\n"
-    "  --bootstrap          first make this node's durable record, once in its life; \"lockstep-ctrl bootstrap\" does\n"
-    "                       only that\n"
-    "  --dataplane PROGRAM  the lockstep-dataplane to start; else the one beside this program, or in PATH\n";
+    "  --bootstrap, --join  the same, and then start; refused where there is a record already\n"
+    "  --dataplane PROGRAM  the lockstep-dataplane to start; else the one beside this program, or in PATH\n"
+    "\n"
+    "A record is made once in a node's life. Without one a node does not start, and with one it needs no more of the\n"
+    "cluster file's list of nodes than the way to the others: who is a member stands in the log.\n"
+    "SIGTERM: hands the sequencer's role on, ends the dataplane, ends. Exit codes: 0 stopped in order, 1 refused or\n"
+    "failed (said on stderr), 2 wrong arguments or cluster file.\n";
+
+enum record_wanted { RECORD_IS_THERE, RECORD_OF_FOUNDER, RECORD_OF_JOINER };
 
 struct options {
     const char *config;
     const char *dataplane;
     uint16_t node;
-    bool bootstrap;
-    bool only_bootstrap;
+    enum record_wanted record;
+    bool only_record;
 };
 
 static bool node_parse(const char *text, uint16_t *node)
@@ -49,12 +62,37 @@ static bool node_parse(const char *text, uint16_t *node)
     return false;
 }
 
+static bool record_wanted(struct options *options, enum record_wanted record)
+{
+    if (options->record != RECORD_IS_THERE && options->record != record) {
+        fprintf(stderr, "lockstep-ctrl: bootstrap founds a new cluster, join joins one that runs: only one of them\n");
+        return false;
+    }
+    options->record = record;
+    return true;
+}
+
+/* The word in front, where there is one. */
+static bool verb_parse(const char *verb, struct options *options)
+{
+    options->only_record = true;
+    if (strcmp(verb, "bootstrap") == 0)
+        return record_wanted(options, RECORD_OF_FOUNDER);
+    if (strcmp(verb, "join") == 0)
+        return record_wanted(options, RECORD_OF_JOINER);
+    fprintf(stderr, "lockstep-ctrl: \"%s\" is not understood: bootstrap, join, or no word to start the node\n", verb);
+    return false;
+}
+
 static bool options_parse(int argc, char **argv, struct options *options)
 {
-    static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'}, {"node", required_argument, NULL, 'n'},
-        {"bootstrap", no_argument, NULL, 'b'},    {"dataplane", required_argument, NULL, 'd'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"config", required_argument, NULL, 'c'},
+                                          {"node", required_argument, NULL, 'n'},
+                                          {"bootstrap", no_argument, NULL, 'b'},
+                                          {"join", no_argument, NULL, 'j'},
+                                          {"dataplane", required_argument, NULL, 'd'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     bool ok = true;
     int option;
 
@@ -67,7 +105,8 @@ static bool options_parse(int argc, char **argv, struct options *options)
             ok = node_parse(optarg, &options->node);
             break;
         case 'b':
-            options->bootstrap = true;
+        case 'j':
+            ok = record_wanted(options, option == 'b' ? RECORD_OF_FOUNDER : RECORD_OF_JOINER);
             break;
         case 'd':
             options->dataplane = optarg;
@@ -79,10 +118,8 @@ static bool options_parse(int argc, char **argv, struct options *options)
             ok = false;
         }
     }
-    if (ok && optind < argc && strcmp(argv[optind], "bootstrap") == 0) {
-        options->bootstrap = options->only_bootstrap = true;
-        optind++;
-    }
+    if (ok && optind < argc)
+        ok = verb_parse(argv[optind++], options);
     if (ok && optind < argc) {
         fprintf(stderr, "lockstep-ctrl: \"%s\" is not understood\n", argv[optind]);
         ok = false;
@@ -96,18 +133,30 @@ static bool options_parse(int argc, char **argv, struct options *options)
     return ok;
 }
 
-static bool bootstrap(const struct ls_node *node)
+static bool record_make(const struct ls_node *node, enum record_wanted wanted)
 {
+    struct ls_durable durable = {.cluster = node->config->cluster,
+                                 .generation = node->config->generation,
+                                 .node = node->self->id,
+                                 .founder = wanted == RECORD_OF_FOUNDER};
     char error[LS_RECORD_ERROR_MAX];
 
-    if (ls_record_create(node->self->data_dir, node->config->cluster, node->config->generation, node->self->id,
-                         error) != 0) {
+    ls_config_membership(node->config, &durable.members);
+    if (ls_record_create(node->self->data_dir, &durable, error) != 0) {
         fprintf(stderr, "lockstep-ctrl: %s\n", error);
         return false;
     }
-    fprintf(stderr, "lockstep-ctrl: node %u of cluster %s is bootstrapped: its record is %s/record\n", node->self->id,
-            node->config->name, node->self->data_dir);
+    fprintf(stderr, "lockstep-ctrl: node %u has a record to %s cluster %s: %s/record\n", node->self->id,
+            durable.founder ? "found" : "join", node->config->name, node->self->data_dir);
     return true;
+}
+
+/* The workers poll, perhaps on the core that this runs on: a detector that waits for its turn is blind. Where it is not
+ * permitted it goes without. */
+static void be_prompt(void)
+{
+    (void)setpriority(PRIO_PROCESS, 0, -10);
+    (void)mlockall(MCL_CURRENT | MCL_ONFAULT);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *node)
@@ -117,7 +166,7 @@ static void on_signal(evutil_socket_t number, short what, void *node)
     ls_node_stop(node);
 }
 
-/* Until a signal, or the dataplane could not be started. The exit code. */
+/* Until a signal. The exit code. */
 static int run(struct ls_node *node)
 {
     struct event *signals[2] = {evsignal_new(node->base, SIGTERM, on_signal, node),
@@ -132,9 +181,8 @@ static int run(struct ls_node *node)
         }
     http = ls_http_create(node);
     if (http != NULL && ls_node_start(node)) {
-        if (!node->failed)
-            event_base_dispatch(node->base);
-        code = node->failed ? 1 : 0;
+        event_base_dispatch(node->base);
+        code = 0;
     }
     if (http != NULL)
         ls_http_destroy(http);
@@ -168,10 +216,11 @@ int main(int argc, char **argv)
         return 2;
     }
     (void)mkdir(node.self->data_dir, 0755); /* where its parent is there; else the lock says what is missing */
-    if (!ls_node_lock(&node) || (options.bootstrap && !bootstrap(&node)))
+    if (!ls_node_lock(&node) || (options.record != RECORD_IS_THERE && !record_make(&node, options.record)))
         return 1;
-    if (options.only_bootstrap)
+    if (options.only_record)
         return 0;
+    be_prompt();
     signal(SIGPIPE, SIG_IGN);
     node.base = event_base_new();
     if (node.base == NULL) {

@@ -139,6 +139,7 @@ void ctrl_peer_seen(struct ls_ctrl *c, uint64_t promise)
         return;
     }
     c->seen = promise;
+    c->seen_ns = c->now;
     c->again = true;
 }
 
@@ -193,6 +194,7 @@ void ctrl_link_up(struct ls_ctrl *c, uint16_t node)
         return;
     p->linked = true;
     p->has_status = false;
+    p->backwards_ns = 0;
     ctrl_send(c, node, LS_PEER_HELLO, 0, 0, &hello, sizeof(hello));
     status_make(c, &status);
     status_positions(c, &status);
@@ -355,6 +357,24 @@ static const char *body_take(struct ls_ctrl *c, uint16_t node, const struct ls_p
     }
 }
 
+/* It was told what is known of it in the first message on this link, and has to draw its conclusions; the link stays
+ * long enough for that, and nothing else that comes over it is believed. */
+static const char *backwards_take(struct ls_ctrl *c, uint16_t node, uint64_t incarnation)
+{
+    struct peer *p = &c->peer[node];
+
+    if (p->backwards_ns == 0) {
+        p->backwards_ns = c->now;
+        ctrl_say(c, LS_CTRL_ALARM,
+                 "node %u speaks as incarnation %" PRIu64 ", it was %" PRIu64
+                 " before: its record was rolled back, or two nodes have one id",
+                 node, incarnation, p->incarnation);
+    }
+    if (c->now < p->backwards_ns + 4 * c->times.answer)
+        return NULL;
+    return "a node whose incarnation runs backwards: its record was rolled back, or two nodes have one id";
+}
+
 const char *ctrl_link_message(struct ls_ctrl *c, uint16_t node, const uint8_t *bytes, size_t size)
 {
     struct ls_peer_identity self = {
@@ -371,13 +391,8 @@ const char *ctrl_link_message(struct ls_ctrl *c, uint16_t node, const uint8_t *b
     p = &c->peer[node];
     if (!p->linked)
         return "a message over a link that was not announced";
-    if (header.incarnation < p->incarnation) {
-        ctrl_say(c, LS_CTRL_ALARM,
-                 "node %u speaks as incarnation %" PRIu64 ", it was %" PRIu64
-                 " before: its record was rolled back, or two nodes have one id",
-                 node, (uint64_t)header.incarnation, p->incarnation);
-        return "a node whose incarnation runs backwards: its record was rolled back, or two nodes have one id";
-    }
+    if (header.incarnation < p->incarnation)
+        return backwards_take(c, node, header.incarnation);
     if (header.incarnation > p->incarnation) {
         if (p->incarnation != 0) {
             ls_detector_forget(&c->detector, node);

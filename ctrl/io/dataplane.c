@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Starting, watching and asking the dataplane's process. See dataplane.h. ctrl's one thread. */
+/* The link to the dataplane and its counters page. See dataplane.h. ctrl's one thread. */
 #include "dataplane.h"
 
 #include <assert.h>
@@ -8,26 +8,43 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "../core/message.h"
 
-void ls_dataplane_init(struct ls_dataplane *dataplane, uint64_t cluster, uint16_t node)
+#define SOCKET_NAME     "dataplane.sock"
+#define LINK_AGAIN_US   20000
+#define MESSAGES_A_TURN 64 /* other events want their turn */
+
+static void on_exit_seen(void *user, const char *how);
+static void on_ready_late(evutil_socket_t fd, short what, void *argument);
+static void on_link_again(evutil_socket_t fd, short what, void *argument);
+
+bool ls_dataplane_init(struct ls_dataplane *dataplane)
 {
-    memset(dataplane, 0, sizeof(*dataplane));
-    dataplane->pidfd = -1;
+    struct ls_process *process = &dataplane->process;
+
     dataplane->fd = -1;
     /* Shared memory, not data_dir: a page on a disk would be written back, and its writers held up, again and again. */
-    snprintf(dataplane->counters, sizeof(dataplane->counters), "/dev/shm/lockstep-%016" PRIx64 "-%u", cluster, node);
+    snprintf(dataplane->counters, sizeof(dataplane->counters), "/dev/shm/lockstep-%016" PRIx64 "-%u",
+             dataplane->cluster, dataplane->node);
+    process->base = dataplane->base;
+    process->on_death = on_exit_seen;
+    process->user = dataplane;
+    snprintf(process->lock_path, sizeof(process->lock_path), "%s/dataplane.lock", dataplane->data_dir);
+    ls_process_init(process);
+    dataplane->ready_timer = evtimer_new(dataplane->base, on_ready_late, dataplane);
+    dataplane->link_timer = evtimer_new(dataplane->base, on_link_again, dataplane);
+    return dataplane->ready_timer != NULL && dataplane->link_timer != NULL;
 }
 
 static void event_drop(struct event **event)
@@ -43,6 +60,7 @@ static void link_close(struct ls_dataplane *dataplane)
     if (dataplane->fd >= 0)
         close(dataplane->fd);
     dataplane->fd = -1;
+    dataplane->ready = false;
 }
 
 static void page_unmap(struct ls_dataplane *dataplane)
@@ -70,13 +88,14 @@ static bool page_is_ours(const struct ls_dataplane *dataplane)
 
 void ls_dataplane_free(struct ls_dataplane *dataplane)
 {
+    bool ended = dataplane->process.pid != 0 && !dataplane->process.alive;
+
     link_close(dataplane);
-    event_drop(&dataplane->death_event);
-    if (dataplane->pidfd >= 0)
-        close(dataplane->pidfd);
-    dataplane->pidfd = -1;
+    event_drop(&dataplane->ready_timer);
+    event_drop(&dataplane->link_timer);
+    ls_process_free(&dataplane->process);
     page_unmap(dataplane);
-    if (dataplane->pid != 0 && !dataplane->alive && page_is_ours(dataplane)) /* else: an orphan's, or nobody's */
+    if (ended && page_is_ours(dataplane)) /* else: an orphan's, or nobody's */
         (void)unlink(dataplane->counters);
 }
 
@@ -98,83 +117,242 @@ const char *ls_dataplane_program(void)
     return access(path, X_OK) == 0 ? path : "lockstep-dataplane";
 }
 
+static void timer_set(struct event *timer, uint64_t us)
+{
+    struct timeval time = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
+
+    (void)evtimer_add(timer, &time);
+}
+
+static void trouble(struct ls_dataplane *dataplane, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void trouble(struct ls_dataplane *dataplane, const char *format, ...)
+{
+    char text[512];
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(text, sizeof(text), format, list);
+    va_end(list);
+    dataplane->on_trouble(dataplane->user, text);
+}
+
+/* Broken while the process lives: made again. One that is ending ends before the timer does. */
+static void link_lost(struct ls_dataplane *dataplane)
+{
+    link_close(dataplane);
+    if (dataplane->process.alive)
+        timer_set(dataplane->link_timer, LINK_AGAIN_US);
+}
+
+static int page_map(struct ls_dataplane *dataplane)
+{
+    const struct ls_counters_page *page = MAP_FAILED;
+    int fd = open(dataplane->counters, O_RDONLY | O_CLOEXEC), result = 0;
+    struct stat info;
+
+    if (fd < 0 || fstat(fd, &info) != 0)
+        result = -errno;
+    else if (info.st_size != sizeof(*page))
+        result = -EPROTO;
+    else if ((page = mmap(NULL, sizeof(*page), PROT_READ, MAP_SHARED, fd, 0)) == MAP_FAILED)
+        result = -errno;
+    if (fd >= 0)
+        close(fd);
+    page_unmap(dataplane);
+    if (result != 0)
+        return result;
+    dataplane->page = page;
+    if (page->magic == LS_PAGE_MAGIC && page->size == sizeof(*page) && page->counters == LS_COUNTERS &&
+        page->incarnation == dataplane->incarnation)
+        return 0;
+    page_unmap(dataplane);
+    return -EPROTO;
+}
+
+/* The first message on every link. False: not the process that is meant. */
+static bool ready_take(struct ls_dataplane *dataplane, const uint8_t *body)
+{
+    struct ls_control_ready ready;
+    int result;
+
+    memcpy(&ready, body, sizeof(ready));
+    if (ready.pid != (uint64_t)dataplane->process.pid ||
+        (dataplane->incarnation != 0 && ready.incarnation != dataplane->incarnation)) {
+        trouble(dataplane,
+                "the dataplane that answers on %s/" SOCKET_NAME " is not the one that was started: process %" PRIu64
+                ", incarnation %" PRIu64 ", expected process %d, incarnation %" PRIu64
+                ": look for a second one of this node and stop it",
+                dataplane->data_dir, (uint64_t)ready.pid, (uint64_t)ready.incarnation, (int)dataplane->process.pid,
+                dataplane->incarnation);
+        return false;
+    }
+    dataplane->incarnation = ready.incarnation;
+    dataplane->ready = true;
+    (void)event_del(dataplane->ready_timer);
+    result = page_map(dataplane);
+    if (result != 0)
+        trouble(dataplane, "the counters page %s cannot be used: %s", dataplane->counters,
+                result == -EPROTO ? "it is another version's or another process's" : strerror(-result));
+    return true;
+}
+
+/* False: the link is closed. */
+static bool message_take(struct ls_dataplane *dataplane, const uint8_t *message, size_t size, size_t room)
+{
+    const char *wrong = size > room ? "a message larger than any" : ls_message_check(message, size);
+    struct ls_control_header header = {0};
+
+    if (wrong == NULL) {
+        memcpy(&header, message, sizeof(header));
+        if (!dataplane->ready && header.type != LS_CONTROL_READY)
+            wrong = "a message before READY";
+    }
+    if (wrong != NULL) {
+        trouble(dataplane, "the link to the dataplane is closed and made again: %s", wrong);
+        return false;
+    }
+    if (header.type == LS_CONTROL_READY && !ready_take(dataplane, message + sizeof(header)))
+        return false;
+    dataplane->on_message(dataplane->user, &header, message + sizeof(header));
+    return true;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *argument)
 {
     static uint8_t message[LS_CONTROL_MESSAGE_MAX];
     struct ls_dataplane *dataplane = argument;
-    struct ls_control_header header;
-    const char *wrong;
     ssize_t size;
 
     (void)what;
-    /* A bounded number at a time: other events want their turn. */
-    for (int i = 0; i < 64 && dataplane->fd == fd; i++) {
+    for (int i = 0; i < MESSAGES_A_TURN && dataplane->fd == fd && fd >= 0; i++) {
         size = recv(fd, message, sizeof(message), MSG_DONTWAIT | MSG_TRUNC);
         if (size < 0 && (errno == EAGAIN || errno == EINTR))
             return;
-        if (size <= 0) {
-            link_close(dataplane); /* the process ends, or has closed it and says why on its own stderr */
+        if (size <= 0 || !message_take(dataplane, message, (size_t)size, sizeof(message))) {
+            link_lost(dataplane);
             return;
         }
-        wrong = (size_t)size > sizeof(message) ? "a message larger than any" : ls_message_check(message, (size_t)size);
-        if (wrong != NULL) {
-            fprintf(stderr, "lockstep-ctrl: the link to the dataplane is closed: %s\n", wrong);
-            link_close(dataplane);
-            return;
-        }
-        memcpy(&header, message, sizeof(header));
-        dataplane->on_message(dataplane->user, &header, message + sizeof(header));
     }
 }
 
-static void on_exit_seen(evutil_socket_t fd, short what, void *argument)
+static void on_exit_seen(void *user, const char *how)
+{
+    struct ls_dataplane *dataplane = user;
+
+    on_readable(dataplane->fd, 0, dataplane); /* what it said last */
+    link_close(dataplane);
+    (void)event_del(dataplane->ready_timer);
+    (void)event_del(dataplane->link_timer);
+    dataplane->on_death(dataplane->user, dataplane->late[0] != '\0' ? dataplane->late : how);
+}
+
+static void on_ready_late(evutil_socket_t fd, short what, void *argument)
 {
     struct ls_dataplane *dataplane = argument;
-    siginfo_t info = {0};
+    bool adopted = !dataplane->process.child;
 
+    (void)fd;
     (void)what;
-    if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0)
-        return;
-    on_readable(dataplane->fd, 0, dataplane); /* what it said last */
-    if (info.si_code == CLD_EXITED)
-        snprintf(dataplane->death, sizeof(dataplane->death), "ended with exit code %d%s", info.si_status,
-                 info.si_status == 0 ? "" : " (its own lines say why)");
+    snprintf(dataplane->late, sizeof(dataplane->late), "killed: it did not say READY within %u ms%s",
+             adopted ? dataplane->adopt_ms : dataplane->ready_ms, adopted ? " of being taken over" : "");
+    ls_process_kill(&dataplane->process, SIGKILL);
+}
+
+/* A socket's path may be 108 bytes long, data_dir's more: both ends go by a handle of the directory. -1 and errno. */
+static int address_make(const struct ls_dataplane *dataplane, struct sockaddr_un *address)
+{
+    int directory = open(dataplane->data_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d/" SOCKET_NAME, directory);
+    return directory;
+}
+
+/* -errno, or the listening socket that the dataplane gets. */
+static int listener_make(const struct ls_dataplane *dataplane)
+{
+    struct sockaddr_un address;
+    int directory = address_make(dataplane, &address), fd, error = 0;
+    mode_t mask;
+
+    if (directory < 0)
+        return -errno;
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        error = errno;
+    } else {
+        (void)unlink(address.sun_path); /* nobody holds the lock: nobody listens there */
+        mask = umask(0177);
+        if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 8) != 0)
+            error = errno;
+        umask(mask);
+    }
+    close(directory);
+    if (error == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -error;
+}
+
+/* 0 or -errno. Before the other end has accepted, too. */
+static int link_make(struct ls_dataplane *dataplane)
+{
+    int size = 4 * LS_CONTROL_MESSAGE_MAX, error = 0, directory;
+    struct sockaddr_un address;
+
+    directory = address_make(dataplane, &address);
+    if (directory < 0)
+        return -errno;
+    dataplane->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (dataplane->fd < 0 || connect(dataplane->fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
+        error = errno;
+    close(directory);
+    if (error == 0) {
+        (void)setsockopt(dataplane->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)); /* less is slower, not wrong */
+        dataplane->message_event =
+            event_new(dataplane->base, dataplane->fd, EV_READ | EV_PERSIST, on_readable, dataplane);
+        if (dataplane->message_event == NULL || event_add(dataplane->message_event, NULL) != 0)
+            error = ENOMEM;
+    }
+    if (error != 0)
+        link_close(dataplane);
     else
-        snprintf(dataplane->death, sizeof(dataplane->death), "killed by signal %d (%s)%s", info.si_status,
-                 strsignal(info.si_status), info.si_code == CLD_DUMPED ? ", core dumped" : "");
-    dataplane->alive = false;
-    link_close(dataplane);
-    event_drop(&dataplane->death_event);
-    close(dataplane->pidfd);
-    dataplane->pidfd = -1;
-    dataplane->on_death(dataplane->user, dataplane->death);
+        dataplane->links++;
+    return -error;
 }
 
-/* In the child: nothing that is not safe after fork. `failed` tells the parent by errno that exec did not work. */
-static void child_run(const struct ls_dataplane_start *start, char *const *arguments, int control, int failed)
+static void on_link_again(evutil_socket_t fd, short what, void *argument)
 {
-    sigset_t none;
-    ssize_t written;
-    int error;
+    struct ls_dataplane *dataplane = argument;
 
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    if (fcntl(control, F_SETFD, 0) == 0)
-        execvp(start->program, arguments);
-    error = errno;
-    written = write(failed, &error, sizeof(error));
-    _exit(written == sizeof(error) ? 127 : 126);
+    (void)fd;
+    (void)what;
+    if (dataplane->process.alive && dataplane->fd < 0 && link_make(dataplane) != 0)
+        timer_set(dataplane->link_timer, LINK_AGAIN_US);
 }
 
-static int fork_exec(const struct ls_dataplane_start *start, const char *counters, int control, pid_t *pid)
+static void begin(struct ls_dataplane *dataplane, uint64_t incarnation, uint32_t patience_ms)
 {
-    char node[16], incarnation[24], promise[24], fd[16];
+    dataplane->incarnation = incarnation;
+    dataplane->late[0] = '\0';
+    dataplane->links = 0;
+    if (link_make(dataplane) != 0)
+        timer_set(dataplane->link_timer, LINK_AGAIN_US);
+    timer_set(dataplane->ready_timer, patience_ms * 1000ull);
+}
+
+static int spawn_with(struct ls_dataplane *dataplane, const struct ls_dataplane_start *start, int listener, char *error,
+                      size_t error_size)
+{
+    char node[16], generation[16], incarnation[24], promise[24], fd[16];
     char *arguments[] = {(char *)(uintptr_t)start->program,
                          "--config",
                          (char *)(uintptr_t)start->config,
                          "--node",
                          node,
+                         "--generation",
+                         generation,
                          "--incarnation",
                          incarnation,
                          "--promise",
@@ -182,145 +360,71 @@ static int fork_exec(const struct ls_dataplane_start *start, const char *counter
                          "--control-fd",
                          fd,
                          "--counters",
-                         (char *)(uintptr_t)counters,
+                         dataplane->counters,
                          NULL};
-    int failed[2], error = 0;
-    ssize_t got;
 
-    snprintf(node, sizeof(node), "%u", start->node);
+    snprintf(node, sizeof(node), "%u", dataplane->node);
+    snprintf(generation, sizeof(generation), "%u", start->generation);
     snprintf(incarnation, sizeof(incarnation), "%" PRIu64, start->incarnation);
     snprintf(promise, sizeof(promise), "%" PRIu64, start->promise);
-    snprintf(fd, sizeof(fd), "%d", control);
-    if (pipe2(failed, O_CLOEXEC) != 0)
-        return -errno;
-    *pid = fork();
-    if (*pid == 0)
-        child_run(start, arguments, control, failed[1]);
-    error = *pid < 0 ? errno : 0;
-    close(failed[1]);
-    if (error == 0) {
-        do {
-            got = read(failed[0], &error, sizeof(error));
-        } while (got < 0 && errno == EINTR);
-        if (got == 0)
-            error = 0; /* closed by exec */
-        else
-            waitpid(*pid, NULL, 0);
-    }
-    close(failed[0]);
-    return -error;
-}
-
-static int watch(struct ls_dataplane *dataplane)
-{
-    dataplane->pidfd = pidfd_open(dataplane->pid, 0);
-    if (dataplane->pidfd < 0)
-        return -errno;
-    dataplane->death_event =
-        event_new(dataplane->base, dataplane->pidfd, EV_READ | EV_PERSIST, on_exit_seen, dataplane);
-    dataplane->message_event = event_new(dataplane->base, dataplane->fd, EV_READ | EV_PERSIST, on_readable, dataplane);
-    if (dataplane->death_event == NULL || dataplane->message_event == NULL ||
-        event_add(dataplane->death_event, NULL) != 0 || event_add(dataplane->message_event, NULL) != 0)
-        return -ENOMEM;
-    return 0;
+    snprintf(fd, sizeof(fd), "%d", listener);
+    return ls_process_spawn(&dataplane->process, arguments, listener, error, error_size);
 }
 
 int ls_dataplane_spawn(struct ls_dataplane *dataplane, const struct ls_dataplane_start *start, char *error,
                        size_t error_size)
 {
-    int ends[2], result, size = 4 * LS_CONTROL_MESSAGE_MAX;
+    int result, listener;
 
-    assert(!dataplane->alive);
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
-        result = -errno;
-        snprintf(error, error_size, "the link to the dataplane cannot be made: %s", strerror(errno));
-        return result;
+    assert(!dataplane->process.alive);
+    if (dataplane->ready_ms == 0)
+        dataplane->ready_ms = LS_DATAPLANE_READY_MS;
+    page_unmap(dataplane); /* its predecessor's: kept for status until now */
+    listener = listener_make(dataplane);
+    if (listener < 0) {
+        snprintf(error, error_size, "%s/" SOCKET_NAME " cannot be made: %s", dataplane->data_dir, strerror(-listener));
+        return listener;
     }
-    for (int i = 0; i < 2; i++)
-        (void)setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)); /* less is slower, not wrong */
-    result = fork_exec(start, dataplane->counters, ends[1], &dataplane->pid);
-    close(ends[1]);
-    if (result != 0) {
-        close(ends[0]);
-        snprintf(error, error_size, "%s cannot be started: %s (--dataplane PATH names the program)", start->program,
-                 strerror(-result));
-        return result;
-    }
-    dataplane->fd = ends[0];
-    dataplane->incarnation = start->incarnation;
-    dataplane->alive = true;
-    dataplane->death[0] = '\0';
-    result = watch(dataplane);
-    if (result != 0) {
-        snprintf(error, error_size, "the dataplane (pid %d) cannot be watched: %s", (int)dataplane->pid,
-                 strerror(-result));
-        kill(dataplane->pid, SIGKILL);
-        waitpid(dataplane->pid, NULL, 0);
-        dataplane->alive = false;
-        link_close(dataplane);
-        event_drop(&dataplane->death_event);
-    }
+    result = spawn_with(dataplane, start, listener, error, error_size);
+    if (result == 0)
+        begin(dataplane, start->incarnation, dataplane->ready_ms);
+    close(listener);
     return result;
 }
 
-uint64_t ls_dataplane_ask(struct ls_dataplane *dataplane, enum ls_control_type type, const void *body, size_t size)
+int ls_dataplane_adopt(struct ls_dataplane *dataplane, char *error, size_t error_size)
 {
-    struct ls_control_header header = {
-        .version = LS_CONTROL_VERSION, .type = type, .id = ++dataplane->next_id, .size = (uint32_t)size};
-    uint8_t message[sizeof(header) + 256];
+    int found = ls_process_find(&dataplane->process, error, error_size);
+
+    if (dataplane->adopt_ms == 0)
+        dataplane->adopt_ms = LS_DATAPLANE_ADOPT_MS;
+    if (found == 1)
+        begin(dataplane, 0, dataplane->adopt_ms);
+    return found;
+}
+
+bool ls_dataplane_send(struct ls_dataplane *dataplane, enum ls_control_type type, uint64_t id, const void *body,
+                       size_t size)
+{
+    struct ls_control_header header = {.version = LS_CONTROL_VERSION, .type = type, .id = id, .size = (uint32_t)size};
+    uint8_t message[sizeof(header) + LS_DATAPLANE_MESSAGE_MAX];
     ssize_t sent;
 
-    assert(size <= sizeof(message) - sizeof(header));
-    if (dataplane->fd < 0)
-        return 0;
+    assert(size <= LS_DATAPLANE_MESSAGE_MAX);
+    if (dataplane->fd < 0 || !dataplane->ready)
+        return false;
     memcpy(message, &header, sizeof(header));
     if (size > 0)
         memcpy(message + sizeof(header), body, size);
     do {
         sent = send(dataplane->fd, message, sizeof(header) + size, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
-    if (sent < 0) {
-        fprintf(stderr, "lockstep-ctrl: the dataplane does not take a message: %s\n", strerror(errno));
-        return 0;
-    }
-    return header.id;
-}
-
-int ls_dataplane_map(struct ls_dataplane *dataplane, uint64_t incarnation, char *error, size_t error_size)
-{
-    const struct ls_counters_page *page;
-    struct stat info;
-    int fd = open(dataplane->counters, O_RDONLY | O_CLOEXEC), result = 0;
-    void *map;
-
-    if (fd < 0 || fstat(fd, &info) != 0) {
-        result = -errno;
-    } else if (info.st_size != sizeof(*page)) {
-        result = -EPROTO;
-    } else {
-        map = mmap(NULL, sizeof(*page), PROT_READ, MAP_SHARED, fd, 0);
-        if (map == MAP_FAILED) {
-            result = -errno;
-        } else {
-            page_unmap(dataplane);
-            dataplane->page = page = map;
-            if (page->magic != LS_PAGE_MAGIC || page->size != sizeof(*page) || page->counters != LS_COUNTERS ||
-                page->incarnation != incarnation) {
-                result = -EPROTO;
-                page_unmap(dataplane);
-            }
-        }
-    }
-    if (fd >= 0)
-        close(fd);
-    if (result != 0)
-        snprintf(error, error_size, "the counters page %s cannot be used: %s", dataplane->counters,
-                 result == -EPROTO ? "it is another version's or another process's" : strerror(-result));
-    return result;
+    if (sent < 0 && errno != EPIPE && errno != ECONNRESET) /* those: its end, or a link that is made again */
+        trouble(dataplane, "the dataplane does not take a message: %s", strerror(errno));
+    return sent >= 0;
 }
 
 void ls_dataplane_kill(struct ls_dataplane *dataplane, int signal_number)
 {
-    if (dataplane->alive)
-        (void)pidfd_send_signal(dataplane->pidfd, signal_number, NULL, 0);
+    ls_process_kill(&dataplane->process, signal_number);
 }

@@ -105,7 +105,7 @@ static void on_log_answer(void *user, const struct ls_control_header *header, co
 }
 
 static void ask_or_refuse(struct ls_http *http, struct evhttp_request *request, enum ls_control_type type,
-                          const void *body, size_t size, ls_node_answer answer)
+                          const void *body, size_t size, ls_ask_answer answer)
 {
     if (!ls_node_ask(http->node, type, body, size, answer, request))
         reply_error(request, HTTP_SERVUNAVAIL, "Service Unavailable",

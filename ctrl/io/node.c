@@ -1,144 +1,95 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Does what ctrl/core decides, and tells it what happened. See node.h. ctrl's one thread. */
+/* Tells the brain what happened, and when. See node.h. ctrl's one thread. */
 #include "node.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../../dataplane/workers/clock.h"
+#include "sample.h"
+#include "times.h"
 
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void say(const char *format, ...)
-{
-    va_list list;
-
-    fprintf(stderr, "lockstep-ctrl: ");
-    va_start(list, format);
-    vfprintf(stderr, format, list);
-    va_end(list);
-    fputc('\n', stderr);
-}
-
-/* Said, and kept for status. */
-static void trouble(struct ls_node *node, const char *text)
-{
-    if (node->problem != text)
-        snprintf(node->problem, sizeof(node->problem), "%s", text);
-    say("node %u: %s", node->self->id, text);
-}
-
-/* 1: taken, 0: somebody has it (the pid it wrote is in `pid`), -errno. */
-static int lock_try(const char *path, int *fd, char *pid, size_t room)
-{
-    ssize_t length;
-
-    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (*fd < 0)
-        return -errno;
-    if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
-        return 1;
-    length = read(*fd, pid, room - 1);
-    pid[length > 0 ? length : 0] = '\0';
-    pid[strcspn(pid, "\n")] = '\0';
-    close(*fd);
-    *fd = -1;
-    return 0;
-}
+#define MS_NS         1000000ull
+#define FAREWELL_US   20000 /* for the last words to the other nodes to leave */
+#define SECOND_SAMPLE 1
 
 bool ls_node_lock(struct ls_node *node)
 {
     char path[LS_CONFIG_PATH_MAX + 32], pid[32] = "";
-    int taken;
+    ssize_t length;
 
     snprintf(path, sizeof(path), "%s/ctrl.lock", node->self->data_dir);
-    taken = lock_try(path, &node->lock_fd, pid, sizeof(pid));
-    if (taken < 0) {
-        say("%s cannot be opened: %s (mkdir -p %s)", path, strerror(-taken), node->self->data_dir);
+    node->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (node->lock_fd < 0) {
+        fprintf(stderr, "lockstep-ctrl: %s cannot be opened: %s (mkdir -p %s)\n", path, strerror(errno),
+                node->self->data_dir);
         return false;
     }
-    if (taken == 0) {
-        say("node %u: another lockstep-ctrl of it runs (pid %s holds %s)", node->self->id, pid, path);
+    if (flock(node->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        length = read(node->lock_fd, pid, sizeof(pid) - 1);
+        pid[length > 0 ? length : 0] = '\0';
+        pid[strcspn(pid, "\n")] = '\0';
+        close(node->lock_fd);
+        node->lock_fd = -1;
+        fprintf(stderr, "lockstep-ctrl: node %u: another lockstep-ctrl of it runs (pid %s holds %s)\n", node->self->id,
+                pid, path);
         return false;
     }
     snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-    if (ftruncate(node->lock_fd, 0) != 0 || write(node->lock_fd, pid, strlen(pid)) != (ssize_t)strlen(pid)) {
-        say("%s cannot be written: %s", path, strerror(errno));
-        return false;
-    }
-    return true;
+    if (ftruncate(node->lock_fd, 0) == 0 && write(node->lock_fd, pid, strlen(pid)) == (ssize_t)strlen(pid))
+        return true;
+    fprintf(stderr, "lockstep-ctrl: %s cannot be written: %s\n", path, strerror(errno));
+    return false;
 }
 
-/* A dataplane whose ctrl has gone serves on, and holds its lock. */
-static bool orphan_find(struct ls_node *node)
+void ls_node_settle(struct ls_node *node)
 {
-    char path[LS_CONFIG_PATH_MAX + 32], pid[32] = "";
-    int fd, taken;
-
-    snprintf(path, sizeof(path), "%s/dataplane.lock", node->self->data_dir);
-    taken = lock_try(path, &fd, pid, sizeof(pid));
-    if (taken == 1)
-        close(fd);
-    if (taken != 0)
-        return false;
-    say("node %u: its dataplane (pid %s) still serves although the lockstep-ctrl that started it has gone. This "
-        "version cannot take it over again. It may be left to serve; kill -TERM %s ends it in order, after which this "
-        "node needs to rejoin",
-        node->self->id, pid, pid);
-    return true;
+    if (node->begun)
+        ls_timer_set(&node->turn, ls_ctrl_next_ns(node->ctrl));
 }
 
-static void actions_run(struct ls_node *node);
+/* ---- questions of our own ---- */
 
-bool ls_node_ask(struct ls_node *node, enum ls_control_type type, const void *body, size_t size, ls_node_answer answer,
-                 void *user)
+static bool ask(struct ls_node *node, enum ls_control_type type, const void *body, size_t size, uint64_t until_ns,
+                ls_ask_answer answer, void *user)
 {
-    struct ls_node_ask *ask = NULL;
-    uint64_t id;
+    uint64_t id = ls_asks_add(&node->asks, until_ns, answer, user);
 
-    for (int i = 0; i < LS_NODE_ASKS_MAX && ask == NULL; i++)
-        if (node->ask[i].id == 0)
-            ask = &node->ask[i];
-    if (ask == NULL)
-        return false;
-    id = ls_dataplane_ask(&node->dataplane, type, body, size);
     if (id == 0)
         return false;
-    *ask = (struct ls_node_ask){.id = id, .asked_ns = ls_now_ns(), .answer = answer, .user = user};
-    return true;
+    if (ls_dataplane_send(&node->dataplane, type, id, body, size))
+        return true;
+    ls_asks_drop(&node->asks, id);
+    return false;
 }
 
-static void asks_give_up(struct ls_node *node, uint64_t older_than_ns, const char *why)
+bool ls_node_ask(struct ls_node *node, enum ls_control_type type, const void *body, size_t size, ls_ask_answer answer,
+                 void *user)
 {
-    for (int i = 0; i < LS_NODE_ASKS_MAX; i++) {
-        struct ls_node_ask ask = node->ask[i];
-
-        if (ask.id == 0 || ask.asked_ns > older_than_ns)
-            continue;
-        node->ask[i].id = 0;
-        ask.answer(ask.user, NULL, NULL, why);
-    }
+    return ask(node, type, body, size, ls_now_ns() + node->ask_ms * MS_NS, answer, user);
 }
 
-static void answer_take(struct ls_node *node, const struct ls_control_header *header, const uint8_t *body)
+bool ls_node_ask_long(struct ls_node *node, enum ls_control_type type, const void *body, size_t size,
+                      ls_ask_answer answer, void *user)
 {
-    for (int i = 0; i < LS_NODE_ASKS_MAX; i++) {
-        struct ls_node_ask ask = node->ask[i];
+    return ask(node, type, body, size, UINT64_MAX, answer, user);
+}
 
-        if (ask.id != header->id)
-            continue;
-        node->ask[i].id = 0;
-        ask.answer(ask.user, header, body, NULL);
-        return;
-    }
+/* ---- the dataplane ---- */
+
+static void brain_start(struct ls_node *node, bool alive)
+{
+    node->begun = true;
+    ls_ctrl_start(node->ctrl, &node->record.durable, alive, ls_now_ns());
 }
 
 static void ready_take(struct ls_node *node, const uint8_t *body)
@@ -146,194 +97,184 @@ static void ready_take(struct ls_node *node, const uint8_t *body)
     struct ls_control_ready ready;
 
     memcpy(&ready, body, sizeof(ready));
-    if (ls_dataplane_map(&node->dataplane, ready.incarnation, node->problem, sizeof(node->problem)) != 0)
-        trouble(node, node->problem);
-    say("node %u: dataplane pid %" PRIu64 ", incarnation %" PRIu64 " is ready", node->self->id, ready.pid,
-        ready.incarnation);
-    ls_startup_ready(&node->startup, ready.incarnation, ready.promise);
-}
-
-static void installed_take(struct ls_node *node, const uint8_t *body)
-{
-    static const char *const reasons[] = {"",
-                                          "it is not sealed at that epoch",
-                                          "another incarnation was meant",
-                                          "it is not a voter",
-                                          "it has halted",
-                                          "its log has no room"};
-    struct ls_control_installed installed;
-    char text[128];
-
-    memcpy(&installed, body, sizeof(installed));
-    if (node->startup.install_answered && node->startup.install_refused == 0 && installed.refused != 0)
-        return; /* asked twice because the first answer came late: it leads already */
-    ls_startup_installed(&node->startup, installed.epoch, installed.refused);
-    if (installed.refused == 0) {
-        say("node %u: sequencer of epoch %" PRIu64, node->self->id, (uint64_t)installed.epoch);
-        return;
-    }
-    snprintf(text, sizeof(text), "the dataplane refused to open epoch %" PRIu64 ": %s", (uint64_t)installed.epoch,
-             installed.refused < sizeof(reasons) / sizeof(reasons[0]) ? reasons[installed.refused] : "unknown reason");
-    trouble(node, text);
-}
-
-static void epoch_seen_take(struct ls_node *node, const struct ls_control_epoch *epoch)
-{
-    char text[LS_RECORD_ERROR_MAX];
-
-    if (ls_startup_epoch_seen(&node->startup, epoch->epoch) || node->epoch_refused_said)
-        return;
-    node->epoch_refused_said = true; /* it comes again and again */
-    snprintf(text, sizeof(text),
-             "a frame in the name of node %u carries epoch %" PRIu64 ", and this node has promised %" PRIu64
-             ": no cluster gets that far ahead. Not followed: look for a foreign or damaged sender in the network",
-             epoch->node, (uint64_t)epoch->epoch, node->startup.durable.promise);
-    trouble(node, text);
+    ls_problems_say(&node->problems, LS_CTRL_INFO, "dataplane pid %" PRIu64 ", incarnation %" PRIu64 " is %s",
+                    (uint64_t)ready.pid, (uint64_t)ready.incarnation,
+                    !node->begun                ? "taken over"
+                    : node->dataplane.links > 1 ? "linked again"
+                                                : "ready");
+    if (node->dataplane.links > 1) /* its answers went with the link before */
+        ls_asks_give_up(&node->asks, UINT64_MAX, "the link to the dataplane broke");
+    if (!node->begun)
+        brain_start(node, true);
+    ls_ctrl_dataplane_up(node->ctrl, &ready, ls_now_ns());
 }
 
 static void on_message(void *argument, const struct ls_control_header *header, const uint8_t *body)
 {
     struct ls_node *node = argument;
-    struct ls_control_sealed sealed;
-    struct ls_control_epoch epoch;
-    struct ls_control_role role;
 
-    switch (header->type) {
-    case LS_CONTROL_READY:
+    if (header->type == LS_CONTROL_READY)
         ready_take(node, body);
-        break;
-    case LS_CONTROL_SEALED:
-        memcpy(&sealed, body, sizeof(sealed));
-        ls_startup_sealed(&node->startup, sealed.incarnation, sealed.epoch);
-        answer_take(node, header, body);
-        break;
-    case LS_CONTROL_INSTALLED:
-        installed_take(node, body);
-        answer_take(node, header, body);
-        break;
-    case LS_CONTROL_EPOCH_SEEN:
-        memcpy(&epoch, body, sizeof(epoch));
-        epoch_seen_take(node, &epoch);
-        break;
-    case LS_CONTROL_ROLE:
-        memcpy(&role, body, sizeof(role));
-        say("node %u: epoch %" PRIu64 ", %s, sequencer %u", node->self->id, (uint64_t)role.epoch,
-            ls_role_name(role.role), role.sequencer);
-        if (role.role == LS_ROLE_OPENING || role.role == LS_ROLE_SEQUENCER)
-            ls_startup_installed(&node->startup, role.epoch, 0); /* also where the answer itself was lost */
-        if (role.role == LS_ROLE_HALTED)
-            trouble(node, ls_halt_text(role.halt));
-        break;
-    default:
-        answer_take(node, header, body);
-    }
-    actions_run(node);
+    else if (header->id == 0 || (header->id & LS_CTRL_ID) != 0)
+        ls_ctrl_dataplane_message(node->ctrl, header, body, ls_now_ns());
+    else
+        ls_asks_answer(&node->asks, header, body);
+    ls_node_settle(node);
+}
+
+static void on_farewell(evutil_socket_t fd, short what, void *argument)
+{
+    struct ls_node *node = argument;
+
+    (void)fd;
+    (void)what;
+    event_base_loopbreak(node->base);
+}
+
+/* The dataplane has ended as it should: the others are told, and this process ends. */
+static void farewell(struct ls_node *node)
+{
+    struct timeval time = {.tv_usec = FAREWELL_US};
+
+    node->stop = LS_NODE_STOPPED;
+    (void)event_del(node->stop_timer);
+    if (event_base_once(node->base, -1, EV_TIMEOUT, on_farewell, node, &time) != 0)
+        event_base_loopbreak(node->base);
 }
 
 static void on_death(void *argument, const char *how)
 {
     struct ls_node *node = argument;
-    char text[LS_RECORD_ERROR_MAX];
-    bool started = node->startup.phase != LS_STARTUP_STARTING;
 
-    asks_give_up(node, UINT64_MAX, "the dataplane has ended");
-    if (!node->stopping && !started && !node->start_late && node->starts_repeated < LS_NODE_STARTS_REPEATED) {
-        /* Drivers may fail by chance: af_packet by a fan-out number made of the pid that another node has, too. */
-        node->starts_repeated++;
-        say("node %u: dataplane %s before it was ready: start %u of %u", node->self->id, how, node->starts_repeated + 1,
-            LS_NODE_STARTS_REPEATED + 1);
-        ls_startup_again(&node->startup);
-        actions_run(node);
+    ls_problems_say(&node->problems, node->stop == LS_NODE_STOPPING ? LS_CTRL_INFO : LS_CTRL_WARN, "dataplane %s", how);
+    ls_asks_give_up(&node->asks, UINT64_MAX, "the dataplane has ended");
+    if (!node->begun)
+        brain_start(node, false);
+    else
+        ls_ctrl_dataplane_down(node->ctrl, how, ls_now_ns());
+    ls_node_settle(node);
+    if (node->stop == LS_NODE_STOPPING)
+        farewell(node);
+}
+
+static void on_trouble(void *argument, const char *text)
+{
+    struct ls_node *node = argument;
+
+    ls_problems_say(&node->problems, LS_CTRL_WARN, "%s", text);
+}
+
+static void on_persisted(evutil_socket_t fd, short what, void *argument)
+{
+    struct ls_node *node = argument;
+
+    (void)fd;
+    (void)what;
+    ls_ctrl_persisted(node->ctrl, node->persist_ok, ls_now_ns());
+    ls_node_settle(node);
+}
+
+static void on_unspawned(evutil_socket_t fd, short what, void *argument)
+{
+    struct ls_node *node = argument;
+
+    (void)fd;
+    (void)what;
+    ls_ctrl_dataplane_down(node->ctrl, node->unspawned, ls_now_ns());
+    ls_node_settle(node);
+}
+
+static void on_unfetched(evutil_socket_t fd, short what, void *argument)
+{
+    struct ls_node *node = argument;
+
+    (void)fd;
+    (void)what;
+    ls_ctrl_checkpoint_done(node->ctrl, -ENOTSUP, "this lockstep-ctrl cannot fetch checkpoints", ls_now_ns());
+    ls_node_settle(node);
+}
+
+/* ---- the other nodes' ctrls ---- */
+
+static void on_peer_up(void *argument, uint16_t peer)
+{
+    struct ls_node *node = argument;
+
+    if (!node->begun)
         return;
-    }
-    ls_startup_died(&node->startup);
-    if (node->stopping || !started) {
-        say("node %u: dataplane %s", node->self->id, how);
-        node->failed = !node->stopping;
-        event_base_loopbreak(node->base);
+    ls_ctrl_peer_up(node->ctrl, peer, ls_now_ns());
+    ls_node_settle(node);
+}
+
+static void on_peer_down(void *argument, uint16_t peer, const char *why)
+{
+    struct ls_node *node = argument;
+
+    ls_problems_say(&node->problems, LS_CTRL_INFO, "link to node %u: %s", peer, why);
+    ls_ctrl_peer_down(node->ctrl, peer, ls_now_ns());
+    ls_node_settle(node);
+}
+
+static const char *on_peer_message(void *argument, uint16_t peer, const uint8_t *bytes, size_t size)
+{
+    struct ls_node *node = argument;
+    const char *refused = ls_ctrl_peer_message(node->ctrl, peer, bytes, size, ls_now_ns());
+
+    ls_node_settle(node);
+    return refused;
+}
+
+static void on_peers_say(void *argument, const char *text)
+{
+    struct ls_node *node = argument;
+
+    ls_problems_say(&node->problems, LS_CTRL_INFO, "%s", text);
+}
+
+static bool peers_make(struct ls_node *node)
+{
+    struct ls_peers_io io = {
+        .user = node, .up = on_peer_up, .down = on_peer_down, .message = on_peer_message, .say = on_peers_say};
+    char error[LS_PROBLEM_TEXT];
+
+    if (node->self->ctrl.port == 0)
+        return true; /* the only node of its cluster */
+    node->peers =
+        ls_peers_create(node->base, node->config->cluster, node->self->id, node->self->ctrl, &io, error, sizeof(error));
+    if (node->peers == NULL)
+        ls_problems_say(&node->problems, LS_CTRL_ALARM, "%s", error);
+    return node->peers != NULL;
+}
+
+/* ---- time ---- */
+
+static void on_poll(void *argument)
+{
+    struct ls_node *node = argument;
+    struct ls_ctrl_sample sample;
+    uint64_t now = ls_now_ns();
+
+    if (node->polled_ns != 0 && now - node->polled_ns > node->longest_poll_ns)
+        node->longest_poll_ns = now - node->polled_ns;
+    node->polled_ns = now;
+    if (!node->begun || !node->dataplane.process.alive || node->dataplane.page == NULL)
         return;
-    }
-    if (node->startup.phase == LS_STARTUP_REFUSED)
-        return; /* stopped for a reason that was said */
-    snprintf(text, sizeof(text),
-             "THE DATAPLANE HAS DIED: %s. It is not started again: its memory is gone, and coming back (rejoin) does "
-             "not exist in this version. The other nodes go on as long as a majority runs",
-             how);
-    trouble(node, text);
+    ls_sample_read(&sample, node->dataplane.page, node->config->idle == LS_IDLE_SLEEP, now);
+    ls_ctrl_observe(node->ctrl, &sample, now);
+    ls_node_settle(node);
 }
 
-static void spawn(struct ls_node *node, const struct ls_durable *durable)
+static void on_turn(void *argument)
 {
-    struct ls_dataplane_start start = {.program = node->program,
-                                       .config = node->config_path,
-                                       .node = node->self->id,
-                                       .incarnation = durable->incarnation,
-                                       .promise = durable->promise};
+    struct ls_node *node = argument;
 
-    node->spawned_ns = ls_now_ns();
-    if (ls_dataplane_spawn(&node->dataplane, &start, node->problem, sizeof(node->problem)) != 0) {
-        trouble(node, node->problem);
-        ls_startup_died(&node->startup);
-        node->failed = true;
-        event_base_loopbreak(node->base);
-    }
-}
-
-/* What the answer says has been taken already; without one the order is given again. */
-static void order_answer(void *user, const struct ls_control_header *header, const uint8_t *body, const char *why)
-{
-    struct ls_node *node = user;
-
-    (void)body;
-    if (header != NULL || !node->dataplane.alive)
+    if (!node->begun)
         return;
-    if (node->dataplane.fd >= 0)
-        say("node %u: an order was not answered (%s): it is given again", node->self->id, why);
-    node->order_again = true; /* at the next tick */
+    ls_ctrl_turn(node->ctrl, ls_now_ns());
+    ls_node_settle(node);
 }
 
-static void order(struct ls_node *node, enum ls_control_type type, uint64_t epoch, uint64_t incarnation)
-{
-    struct ls_control_epoch body = {.epoch = epoch, .incarnation = incarnation};
-
-    if (!ls_node_ask(node, type, &body, sizeof(body), order_answer, node))
-        order_answer(node, NULL, NULL, "it was not taken");
-}
-
-static void actions_run(struct ls_node *node)
-{
-    struct ls_startup_action action;
-
-    while (!node->stopping && (action = ls_startup_next(&node->startup)).kind != LS_ACTION_NONE) {
-        switch (action.kind) {
-        case LS_ACTION_PERSIST: {
-            int error = ls_record_write(&node->record, &action.durable);
-
-            if (error != 0) {
-                say("%s cannot be written: %s", node->record.path, strerror(-error));
-                ls_startup_persist_failed(&node->startup);
-            }
-            break;
-        }
-        case LS_ACTION_SPAWN:
-            spawn(node, &action.durable);
-            break;
-        case LS_ACTION_SEAL:
-            order(node, LS_CONTROL_SEAL, action.epoch, 0);
-            break;
-        default:
-            order(node, LS_CONTROL_INSTALL, action.epoch, action.durable.incarnation);
-        }
-    }
-    /* A node that may not go on stops serving, and stays up to say so. */
-    if (node->startup.phase == LS_STARTUP_REFUSED && !node->refusal_said) {
-        node->refusal_said = true;
-        trouble(node, ls_startup_refusal_text(node->startup.refusal));
-        ls_dataplane_kill(&node->dataplane, SIGTERM);
-    }
-}
-
-static void sample(struct ls_node *node)
+static void busy_sample(struct ls_node *node)
 {
     const struct ls_counters_page *page = node->dataplane.page;
 
@@ -350,69 +291,125 @@ static void sample(struct ls_node *node)
     }
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *argument)
+static void on_second(evutil_socket_t fd, short what, void *argument)
 {
     struct ls_node *node = argument;
 
     (void)fd;
     (void)what;
-    sample(node);
-    if (node->startup.phase == LS_STARTUP_STARTING && node->dataplane.alive && !node->start_late &&
-        ls_now_ns() - node->spawned_ns > node->start_timeout_ns) {
-        node->start_late = true;
-        say("node %u: the dataplane (pid %d) has not become ready within %" PRIu64
-            " s: killed. Its last line says where it hangs",
-            node->self->id, (int)node->dataplane.pid, node->start_timeout_ns / 1000000000);
-        ls_dataplane_kill(&node->dataplane, SIGKILL);
-    }
-    asks_give_up(node, ls_now_ns() - LS_NODE_ASK_SECONDS * 1000000000ull, "the dataplane does not answer");
-    if (node->dataplane.alive && node->dataplane.fd < 0 && !node->stopping && !node->link_said &&
-        node->startup.phase == LS_STARTUP_RUNNING) {
-        node->link_said = true;
-        trouble(node, "THE LINK TO THE DATAPLANE IS CLOSED: it serves as it is, and learns nothing more: no epoch is "
-                      "promised, no fault set, no log read. Stop and replace this node when it suits");
-    }
-    if (node->order_again && node->dataplane.fd >= 0) {
-        node->order_again = false;
-        ls_startup_unanswered(&node->startup);
-        actions_run(node);
-    }
+    busy_sample(node);
+    ls_asks_give_up(&node->asks, ls_now_ns(), "the dataplane does not answer");
+    node->longest_poll_ns = 0;
+}
+
+/* ---- begin and end ---- */
+
+static bool brain_make(struct ls_node *node)
+{
+    struct ls_ctrl_config config = {.cluster = node->config->cluster,
+                                    .generation = node->record.durable.generation,
+                                    .node = node->self->id,
+                                    .first_sequencer = node->config->first_sequencer,
+                                    .times = node->times};
+    struct ls_ctrl_io io;
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    config.clock_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    if (getrandom(&config.seed, sizeof(config.seed), 0) != sizeof(config.seed))
+        config.seed = config.clock_ns ^ node->self->id;
+    ls_config_membership(node->config, &config.founders);
+    ls_effects_make(node, &io);
+    node->ctrl = ls_ctrl_create(&config, &io);
+    return node->ctrl != NULL;
+}
+
+static void on_stop_late(evutil_socket_t fd, short what, void *argument);
+
+/* Everything that can fail for want of memory or descriptors. */
+static bool parts_make(struct ls_node *node)
+{
+    struct timeval second = {.tv_sec = SECOND_SAMPLE};
+    struct ls_dataplane *dataplane = &node->dataplane;
+
+    *dataplane = (struct ls_dataplane){.base = node->base,
+                                       .on_message = on_message,
+                                       .on_death = on_death,
+                                       .on_trouble = on_trouble,
+                                       .user = node,
+                                       .data_dir = node->self->data_dir,
+                                       .cluster = node->config->cluster,
+                                       .node = node->self->id,
+                                       .ready_ms = node->ready_ms,
+                                       .adopt_ms = node->adopt_ms};
+    if (!ls_dataplane_init(dataplane) || !ls_timer_init(&node->poll, node->base, on_poll, node) ||
+        !ls_timer_init(&node->turn, node->base, on_turn, node) || !brain_make(node))
+        return false;
+    node->persisted_event = event_new(node->base, -1, 0, on_persisted, node);
+    node->unspawned_event = event_new(node->base, -1, 0, on_unspawned, node);
+    node->unfetched_event = event_new(node->base, -1, 0, on_unfetched, node);
+    node->stop_timer = evtimer_new(node->base, on_stop_late, node);
+    node->second = event_new(node->base, -1, EV_PERSIST, on_second, node);
+    return node->persisted_event != NULL && node->unspawned_event != NULL && node->unfetched_event != NULL &&
+           node->stop_timer != NULL && node->second != NULL && event_add(node->second, &second) == 0;
+}
+
+static void defaults_take(struct ls_node *node)
+{
+    if (node->times.poll == 0)
+        ls_times_of(node->config, &node->times);
+    if (node->stop_ms == 0)
+        node->stop_ms = LS_NODE_STOP_MS;
+    if (node->ask_ms == 0)
+        node->ask_ms = LS_NODE_ASK_MS;
+    node->start_ns = ls_now_ns();
+    node->problems.node = node->self->id;
 }
 
 bool ls_node_start(struct ls_node *node)
 {
-    struct timeval second = {.tv_sec = LS_NODE_SAMPLE_SECONDS};
-    struct timespec now;
+    char error[LS_RECORD_ERROR_MAX];
+    int found;
 
-    if (node->start_timeout_ns == 0)
-        node->start_timeout_ns = LS_NODE_START_SECONDS * 1000000000ull;
-
-    ls_dataplane_init(&node->dataplane, node->config->cluster, node->self->id);
-    node->dataplane.base = node->base;
-    node->dataplane.on_message = on_message;
-    node->dataplane.on_death = on_death;
-    node->dataplane.user = node;
-    if (orphan_find(node))
-        return false;
-    if (ls_record_open(&node->record, node->self->data_dir, node->config->cluster, node->config->generation,
-                       node->self->id, node->problem) != 0) {
-        say("node %u: %s", node->self->id, node->problem);
+    defaults_take(node);
+    if (ls_record_open(&node->record, node->self->data_dir, node->config->cluster, node->self->id, error) != 0) {
+        ls_problems_say(&node->problems, LS_CTRL_ALARM, "%s", error);
         return false;
     }
-    clock_gettime(CLOCK_REALTIME, &now);
-    ls_startup_begin(&node->startup, &node->record.durable, node->config->first_sequencer == node->self->id,
-                     (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
-    if (node->startup.phase == LS_STARTUP_REFUSED) {
-        say("node %u: refused: %s", node->self->id, ls_startup_refusal_text(node->startup.refusal));
+    if (!parts_make(node)) {
+        ls_problems_say(&node->problems, LS_CTRL_ALARM, "no memory or descriptors for the event loop: %s",
+                        strerror(errno));
         return false;
     }
-    node->tick = event_new(node->base, -1, EV_PERSIST, on_tick, node);
-    if (node->tick == NULL || event_add(node->tick, &second) != 0) {
-        say("no memory for a timer");
+    if (!peers_make(node))
+        return false;
+    found = ls_dataplane_adopt(&node->dataplane, error, sizeof(error));
+    if (found < 0) {
+        ls_problems_say(&node->problems, LS_CTRL_ALARM, "%s", error);
         return false;
     }
-    actions_run(node);
+    ls_timer_every(&node->poll, node->times.poll);
+    if (found == 0)
+        brain_start(node, false);
+    ls_node_settle(node);
     return true;
+}
+
+static void dataplane_stop(struct ls_node *node)
+{
+    struct timeval patience = {.tv_sec = node->stop_ms / 1000, .tv_usec = (suseconds_t)(node->stop_ms % 1000 * 1000)};
+
+    if (node->stop >= LS_NODE_STOPPING)
+        return;
+    node->stop = LS_NODE_STOPPING;
+    if (!node->dataplane.process.alive) {
+        farewell(node);
+        return;
+    }
+    if (!ls_dataplane_send(&node->dataplane, LS_CONTROL_STOP, ++node->asks.last, NULL, 0))
+        ls_dataplane_kill(&node->dataplane, SIGTERM);
+    if (evtimer_add(node->stop_timer, &patience) != 0)
+        ls_dataplane_kill(&node->dataplane, SIGKILL);
 }
 
 static void on_stop_late(evutil_socket_t fd, short what, void *argument)
@@ -421,34 +418,130 @@ static void on_stop_late(evutil_socket_t fd, short what, void *argument)
 
     (void)fd;
     (void)what;
-    say("node %u: the dataplane has not ended within %d s: killed", node->self->id, LS_NODE_STOP_SECONDS);
+    if (node->stop == LS_NODE_MOVING) {
+        ls_problems_say(&node->problems, LS_CTRL_WARN, "no other node took over within %d ms: stopping all the same",
+                        LS_NODE_MOVE_MS);
+        dataplane_stop(node);
+        return;
+    }
+    ls_problems_say(&node->problems, LS_CTRL_WARN, "the dataplane has not ended within %u ms: killed", node->stop_ms);
     ls_dataplane_kill(&node->dataplane, SIGKILL);
+}
+
+static void on_moved(void *user, int error, const char *text)
+{
+    struct ls_node *node = user;
+
+    if (node->stop != LS_NODE_MOVING)
+        return;
+    if (error != 0)
+        ls_problems_say(&node->problems, LS_CTRL_WARN, "the sequencer's role was not handed on: %s", text);
+    dataplane_stop(node);
+}
+
+/* The best voter to take over from this node, were it sequencer; 0: none, or it is not. */
+static uint16_t successor(const struct ls_node *node)
+{
+    const struct ls_ctrl_peer_view *best = NULL;
+    static struct ls_ctrl_view view;
+
+    ls_node_view(node, &view);
+    if (!node->begun || view.phase != LS_CTRL_FULL || view.sequencer != node->self->id)
+        return 0;
+    for (uint32_t i = 0; i < view.peers; i++) {
+        const struct ls_ctrl_peer_view *peer = &view.peer[i];
+
+        if (peer->linked && peer->alive && !peer->stalled && peer->counts &&
+            ls_membership_is_voter(&view.members, peer->node) && (best == NULL || peer->last > best->last))
+            best = peer;
+    }
+    return best != NULL ? best->node : 0;
 }
 
 void ls_node_stop(struct ls_node *node)
 {
-    struct timeval patience = {.tv_sec = LS_NODE_STOP_SECONDS};
+    struct ls_ctrl_command move = {.kind = LS_COMMAND_SEQUENCER_MOVE};
+    struct timeval patience = {.tv_usec = LS_NODE_MOVE_MS * 1000};
 
-    if (node->stopping)
+    if (node->stop != LS_NODE_GOES_ON)
         return;
-    node->stopping = true;
-    if (!node->dataplane.alive) {
-        event_base_loopbreak(node->base);
-        return;
-    }
-    if (ls_dataplane_ask(&node->dataplane, LS_CONTROL_STOP, NULL, 0) == 0)
-        ls_dataplane_kill(&node->dataplane, SIGTERM);
-    node->stop_timer = evtimer_new(node->base, on_stop_late, node);
-    if (node->stop_timer == NULL || evtimer_add(node->stop_timer, &patience) != 0)
-        ls_dataplane_kill(&node->dataplane, SIGKILL);
+    node->stop = LS_NODE_MOVING;
+    move.node = successor(node);
+    if (move.node == 0 || evtimer_add(node->stop_timer, &patience) != 0 ||
+        !ls_node_command(node, &move, on_moved, node))
+        dataplane_stop(node);
+}
+
+static void event_drop(struct event **event)
+{
+    if (*event != NULL)
+        event_free(*event);
+    *event = NULL;
+}
+
+/* Whoever waits for an answer gets one. */
+static void commands_end(struct ls_node *node)
+{
+    for (int i = 0; i < LS_NODE_COMMANDS_MAX; i++)
+        if (node->command[i].token != 0) {
+            node->command[i].token = 0;
+            node->command[i].done(node->command[i].user, ECANCELED,
+                                  "this lockstep-ctrl ends: what was begun may still happen, see status");
+        }
 }
 
 void ls_node_free(struct ls_node *node)
 {
-    if (node->tick != NULL)
-        event_free(node->tick);
-    if (node->stop_timer != NULL)
-        event_free(node->stop_timer);
-    ls_dataplane_free(&node->dataplane);
+    commands_end(node);
+    ls_asks_give_up(&node->asks, UINT64_MAX, "this lockstep-ctrl ends");
+    if (node->peers != NULL)
+        ls_peers_free(node->peers);
+    node->peers = NULL;
+    ls_timer_free(&node->poll);
+    ls_timer_free(&node->turn);
+    event_drop(&node->second);
+    event_drop(&node->persisted_event);
+    event_drop(&node->unspawned_event);
+    event_drop(&node->unfetched_event);
+    event_drop(&node->stop_timer);
+    if (node->dataplane.base != NULL)
+        ls_dataplane_free(&node->dataplane);
+    if (node->ctrl != NULL)
+        ls_ctrl_destroy(node->ctrl);
+    node->ctrl = NULL;
     ls_record_close(&node->record);
+}
+
+/* ---- for operators ---- */
+
+void ls_node_view(const struct ls_node *node, struct ls_ctrl_view *view)
+{
+    if (node->begun) {
+        ls_ctrl_view(node->ctrl, view, ls_now_ns());
+        return;
+    }
+    memset(view, 0, sizeof(*view));
+    view->phase = LS_CTRL_STARTING;
+    view->durable = node->record.durable;
+    view->members = node->record.durable.members;
+}
+
+bool ls_node_command(struct ls_node *node, const struct ls_ctrl_command *command, ls_node_commanded done, void *user)
+{
+    for (int i = 0; i < LS_NODE_COMMANDS_MAX && node->begun; i++) {
+        if (node->command[i].token != 0)
+            continue;
+        node->command[i] = (struct ls_node_command){.token = ++node->tokens, .done = done, .user = user};
+        ls_ctrl_command(node->ctrl, command, node->tokens, ls_now_ns());
+        ls_node_settle(node);
+        return true;
+    }
+    return false;
+}
+
+const char *ls_node_problem(const struct ls_node *node)
+{
+    const struct ls_problem *newest = ls_problems_get(&node->problems, 0);
+
+    return newest != NULL ? newest->text : "";
 }

@@ -12,11 +12,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <lockstep/wire.h>
+
 #include "wire.h"
 
 #define RECORD_MAGIC   0x4452434552534cull /* "LSRECRD" */
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2
 
+/* magic, version and size stand here in every version, and a checksum in the last four of `size` bytes. */
 struct slot {
     uint64_t magic;
     uint32_t version;
@@ -26,13 +29,20 @@ struct slot {
     uint64_t cluster;
     uint32_t generation;
     uint16_t node;
-    uint16_t zero;
+    uint16_t vote;
     uint64_t incarnation;
+    uint64_t counts;
     uint64_t promise;
-    uint32_t zero32;
+    uint64_t members_seq;
+    uint16_t members;
+    uint8_t founder;
+    uint8_t zero[5];
+    struct ls_member_record member[LS_MEMBERS_MAX]; /* zero behind the last */
+    uint8_t room[LS_RECORD_SLOT_SIZE - 88 - 16 * LS_MEMBERS_MAX - 4];
     uint32_t crc; /* of everything before it */
 } LS_PACKED;
-static_assert(sizeof(struct slot) == 72 && sizeof(struct slot) <= LS_RECORD_SLOT_OFFSET, "layout on disk");
+static_assert(sizeof(struct slot) == LS_RECORD_SLOT_SIZE && LS_RECORD_SLOT_SIZE <= LS_RECORD_SLOT_OFFSET,
+              "layout on disk");
 
 static struct slot slot_make(const struct ls_record *record, const struct ls_durable *durable, uint64_t serial)
 {
@@ -45,19 +55,42 @@ static struct slot slot_make(const struct ls_record *record, const struct ls_dur
         .cluster = durable->cluster,
         .generation = durable->generation,
         .node = durable->node,
+        .vote = durable->vote,
         .incarnation = durable->incarnation,
+        .counts = durable->counts,
         .promise = durable->promise,
+        .members_seq = durable->members.seq,
+        .members = (uint16_t)durable->members.count,
+        .founder = durable->founder,
     };
 
+    if (durable->members.count > 0)
+        ls_membership_write(&durable->members, slot.member);
     slot.crc = ls_crc32c(0, &slot, offsetof(struct slot, crc));
     return slot;
 }
 
-static bool slot_is_whole(const struct slot *slot)
+/* False: whole by its checksum, and yet nothing that this program wrote. */
+static bool slot_parse(const struct slot *slot, struct ls_durable *durable)
 {
-    return slot->magic == RECORD_MAGIC && slot->version == RECORD_VERSION && slot->size == sizeof(*slot) &&
-           slot->zero == 0 && slot->zero32 == 0 && slot->serial != 0 &&
-           slot->crc == ls_crc32c(0, slot, offsetof(struct slot, crc));
+    *durable = (struct ls_durable){
+        .cluster = slot->cluster,
+        .generation = slot->generation,
+        .node = slot->node,
+        .vote = slot->vote,
+        .incarnation = slot->incarnation,
+        .counts = slot->counts,
+        .promise = slot->promise,
+        .founder = slot->founder != 0,
+    };
+    if (slot->serial == 0 || slot->founder > 1)
+        return false;
+    if (slot->members == 0)
+        return true;
+    if (!ls_membership_read(&durable->members, slot->member, slot->members))
+        return false;
+    durable->members.seq = slot->members_seq;
+    return true;
 }
 
 static int write_synced(int fd, const struct slot *slot, off_t offset)
@@ -71,7 +104,7 @@ static int write_synced(int fd, const struct slot *slot, off_t offset)
         return -errno;
     if (written != sizeof(*slot))
         return -EIO;
-    return fsync(fd) == 0 ? 0 : -errno;
+    return fdatasync(fd) == 0 ? 0 : -errno;
 }
 
 static int both_write(struct ls_record *record, const struct ls_durable *durable, uint64_t serial)
@@ -91,7 +124,7 @@ static int both_write(struct ls_record *record, const struct ls_durable *durable
 int ls_record_write(struct ls_record *record, const struct ls_durable *durable)
 {
     assert(durable->cluster == record->durable.cluster && durable->node == record->durable.node &&
-           durable->generation == record->durable.generation);
+           durable->generation >= record->durable.generation);
     assert(durable->promise >= record->durable.promise && durable->incarnation >= record->durable.incarnation);
     return both_write(record, durable, record->serial + 1);
 }
@@ -120,10 +153,9 @@ static int inode_read(struct ls_record *record)
 
 /* Written under another name and linked into place, so that a crash leaves no half of a record, and an existing one
  * is never replaced. */
-int ls_record_create(const char *data_dir, uint64_t cluster, uint32_t generation, uint16_t node, char *error)
+int ls_record_create(const char *data_dir, const struct ls_durable *durable, char *error)
 {
-    struct ls_durable durable = {.cluster = cluster, .generation = generation, .node = node};
-    struct ls_record record = {.durable = durable};
+    struct ls_record record = {.durable = *durable};
     char fresh[620];
     int result;
 
@@ -131,8 +163,8 @@ int ls_record_create(const char *data_dir, uint64_t cluster, uint32_t generation
     snprintf(fresh, sizeof(fresh), "%s.new", record.path);
     if (access(record.path, F_OK) == 0) {
         snprintf(error, LS_RECORD_ERROR_MAX,
-                 "%s exists: this node was bootstrapped before. Start it without bootstrap; only if the whole cluster "
-                 "is given up, remove that file on every node first",
+                 "%s exists: this node has a record already. Start it as it is; only if the whole cluster is given up, "
+                 "remove that file on every node first",
                  record.path);
         return -EEXIST;
     }
@@ -145,7 +177,7 @@ int ls_record_create(const char *data_dir, uint64_t cluster, uint32_t generation
     }
     result = inode_read(&record);
     if (result == 0)
-        result = both_write(&record, &durable, 1);
+        result = both_write(&record, durable, 1);
     close(record.fd);
     if (result == 0 && link(fresh, record.path) != 0)
         result = -errno;
@@ -157,15 +189,52 @@ int ls_record_create(const char *data_dir, uint64_t cluster, uint32_t generation
     return result;
 }
 
-static bool slot_read(const struct ls_record *record, off_t offset, struct slot *slot)
+struct found {
+    struct slot slot;
+    struct ls_durable durable;
+    bool whole;
+    uint32_t other_version; /* whole, but of this format; else 0 */
+};
+
+static void slot_find(const struct ls_record *record, off_t offset, struct found *found)
 {
-    memset(slot, 0, sizeof(*slot));
-    return pread(record->fd, slot, sizeof(*slot), offset) == sizeof(*slot) && slot_is_whole(slot);
+    const struct slot *slot = &found->slot;
+    uint32_t crc;
+    ssize_t got;
+
+    memset(found, 0, sizeof(*found));
+    got = pread(record->fd, &found->slot, sizeof(found->slot), offset);
+    if (got < (ssize_t)offsetof(struct slot, serial) || slot->magic != RECORD_MAGIC || slot->size > (size_t)got ||
+        slot->size < offsetof(struct slot, serial) + sizeof(crc))
+        return;
+    memcpy(&crc, (const uint8_t *)slot + slot->size - sizeof(crc), sizeof(crc));
+    if (crc != ls_crc32c(0, slot, slot->size - sizeof(crc)))
+        return;
+    if (slot->version != RECORD_VERSION)
+        found->other_version = slot->version;
+    else
+        found->whole = slot->size == sizeof(*slot) && slot_parse(slot, &found->durable);
+}
+
+/* A slot of another format may be newer than one of ours. */
+static int format_check(const struct ls_record *record, const struct found *found, char *error)
+{
+    uint32_t version = found[0].other_version != 0 ? found[0].other_version : found[1].other_version;
+
+    if (version == 0)
+        return 0;
+    snprintf(error, LS_RECORD_ERROR_MAX, "%s is of format %u, this lockstep-ctrl reads format %u: %s", record->path,
+             version, RECORD_VERSION,
+             version > RECORD_VERSION
+                 ? "start the newer lockstep-ctrl that wrote it"
+                 : "such clusters held no memory of elections; begin a new cluster, or replace this node by a new "
+                   "member");
+    return -EPROTO;
 }
 
 /* Is the record this node's own? */
-static int owner_check(const struct ls_record *record, const struct slot *slot, uint64_t cluster, uint32_t generation,
-                       uint16_t node, char *error)
+static int owner_check(const struct ls_record *record, const struct slot *slot, uint64_t cluster, uint16_t node,
+                       char *error)
 {
     if (slot->cluster != cluster)
         snprintf(error, LS_RECORD_ERROR_MAX,
@@ -176,11 +245,6 @@ static int owner_check(const struct ls_record *record, const struct slot *slot, 
         snprintf(error, LS_RECORD_ERROR_MAX,
                  "%s belongs to node %u, and this is node %u: check --node, and that no two nodes share a data_dir",
                  record->path, slot->node, node);
-    else if (slot->generation != generation)
-        snprintf(error, LS_RECORD_ERROR_MAX,
-                 "%s is of generation %u of the cluster, the cluster file of %u: check cluster.generation; a node of "
-                 "an older generation can only be replaced by a new member",
-                 record->path, slot->generation, generation);
     else if (slot->inode != record->inode)
         snprintf(error, LS_RECORD_ERROR_MAX,
                  "%s is a copy: it was not made where it stands now, and may be older than what this node has promised "
@@ -191,41 +255,41 @@ static int owner_check(const struct ls_record *record, const struct slot *slot, 
     return -EXDEV;
 }
 
-static int slots_load(struct ls_record *record, uint64_t cluster, uint32_t generation, uint16_t node, char *error)
+static int slots_load(struct ls_record *record, uint64_t cluster, uint16_t node, char *error)
 {
-    struct slot slot[2], *best, fresh;
-    bool whole[2] = {slot_read(record, 0, &slot[0]), slot_read(record, LS_RECORD_SLOT_OFFSET, &slot[1])};
+    struct found found[2], *best;
+    struct slot fresh;
     int result;
 
-    if (!whole[0] && !whole[1]) {
+    slot_find(record, 0, &found[0]);
+    slot_find(record, LS_RECORD_SLOT_OFFSET, &found[1]);
+    result = format_check(record, found, error);
+    if (result != 0)
+        return result;
+    if (!found[0].whole && !found[1].whole) {
         snprintf(error, LS_RECORD_ERROR_MAX,
                  "%s is damaged: neither of its two copies is whole. What this node has promised is not known: replace "
                  "it by a new member",
                  record->path);
         return -EBADMSG;
     }
-    best = whole[0] && (!whole[1] || slot[0].serial >= slot[1].serial) ? &slot[0] : &slot[1];
-    result = owner_check(record, best, cluster, generation, node, error);
+    best = found[0].whole && (!found[1].whole || found[0].slot.serial >= found[1].slot.serial) ? &found[0] : &found[1];
+    result = owner_check(record, &best->slot, cluster, node, error);
     if (result != 0)
         return result;
-    record->serial = best->serial;
-    record->durable = (struct ls_durable){.cluster = best->cluster,
-                                          .generation = best->generation,
-                                          .node = best->node,
-                                          .incarnation = best->incarnation,
-                                          .promise = best->promise};
-    if (whole[0] && whole[1] && slot[0].serial == slot[1].serial)
+    record->serial = best->slot.serial;
+    record->durable = best->durable;
+    if (found[0].whole && found[1].whole && found[0].slot.serial == found[1].slot.serial)
         return 0;
     /* Only the other slot: while the good one is written it would be the only one, and torn by a crash. */
     fresh = slot_make(record, &record->durable, record->serial);
-    result = write_synced(record->fd, &fresh, best == &slot[0] ? LS_RECORD_SLOT_OFFSET : 0);
+    result = write_synced(record->fd, &fresh, best == &found[0] ? LS_RECORD_SLOT_OFFSET : 0);
     if (result != 0)
         snprintf(error, LS_RECORD_ERROR_MAX, "%s cannot be mended: %s", record->path, strerror(-result));
     return result;
 }
 
-int ls_record_open(struct ls_record *record, const char *data_dir, uint64_t cluster, uint32_t generation, uint16_t node,
-                   char *error)
+int ls_record_open(struct ls_record *record, const char *data_dir, uint64_t cluster, uint16_t node, char *error)
 {
     int result;
 
@@ -236,8 +300,9 @@ int ls_record_open(struct ls_record *record, const char *data_dir, uint64_t clus
         result = -errno;
         if (result == -ENOENT)
             snprintf(error, LS_RECORD_ERROR_MAX,
-                     "%s does not exist. If this node has never run: lockstep-ctrl bootstrap. If it has, its record is "
-                     "lost, and it may not come back under its id: replace it by a new member",
+                     "%s does not exist. If this node founds a new cluster: lockstep-ctrl bootstrap. If it is to join "
+                     "a running one as a new member: lockstep-ctrl join. If it has run before, its record is lost, and "
+                     "it may not come back under its id: give it a new one (lockstep member replace)",
                      record->path);
         else
             snprintf(error, LS_RECORD_ERROR_MAX, "%s cannot be opened: %s", record->path, strerror(errno));
@@ -245,7 +310,7 @@ int ls_record_open(struct ls_record *record, const char *data_dir, uint64_t clus
     }
     result = inode_read(record);
     if (result == 0)
-        result = slots_load(record, cluster, generation, node, error);
+        result = slots_load(record, cluster, node, error);
     else
         snprintf(error, LS_RECORD_ERROR_MAX, "%s cannot be read: %s", record->path, strerror(-result));
     if (result != 0)

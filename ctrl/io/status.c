@@ -45,30 +45,30 @@ static json_t *address_json(uint32_t ip, uint16_t port)
     return json_sprintf("%u.%u.%u.%u:%u", ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255, port);
 }
 
-static json_t *members_json(const struct ls_node *node, uint64_t now_ns)
+static json_t *members_json(const struct ls_node *node, const struct ls_membership *members, uint64_t now_ns)
 {
     const struct ls_counters_page *page = node->dataplane.page;
     json_t *list = json_array();
 
-    for (uint32_t i = 0; i < node->config->nodes; i++) {
-        const struct ls_config_node *member = &node->config->node[i];
-        bool self = member->id == node->self->id;
-        uint64_t heard = page != NULL ? word(&page->replica.heard_ns[member->id]) : 0;
+    for (uint32_t i = 0; i < members->count; i++) {
+        const struct ls_member *member = &members->member[i];
+        bool self = member->node == node->self->id;
+        uint64_t heard = page != NULL ? word(&page->replica.heard_ns[member->node]) : 0;
         json_t *json = json_object();
 
-        set_number(json, "node", member->id);
+        set_number(json, "node", member->node);
         set_text(json, "role", member->role == LS_MEMBER_VOTER ? "voter" : "learner");
-        set(json, "address", address_json(member->ip, node->config->port));
-        if (self && node->dataplane.alive)
+        set(json, "address", address_json(member->addr.ip, member->addr.port));
+        if (self && node->dataplane.process.alive)
             set(json, "heard_ms", json_real(0));
         else if (heard == 0)
             set(json, "heard_ms", json_null());
         else
             set(json, "heard_ms", json_real(now_ns > heard ? (double)(now_ns - heard) / 1e6 : 0));
         if (page != NULL) {
-            set_number(json, "acked", word(self ? &page->replica.last : &page->replica.acked[member->id]));
+            set_number(json, "acked", word(self ? &page->replica.last : &page->replica.acked[member->node]));
             set_number(json, "applied_seq",
-                       word(self ? &page->replica.applied_seq : &page->replica.acked_seq[member->id]));
+                       word(self ? &page->replica.applied_seq : &page->replica.acked_seq[member->node]));
         }
         (void)json_array_append_new(list, json);
     }
@@ -161,30 +161,31 @@ json_t *ls_status_json(const struct ls_node *node, uint64_t now_ns)
     const struct ls_dataplane *dataplane = &node->dataplane;
     const struct ls_counters_page *page = dataplane->page;
     json_t *json = json_object(), *below = json_object();
+    bool alive = dataplane->process.alive;
+    static struct ls_ctrl_view view;
 
+    ls_node_view(node, &view);
     set_number(json, "node", node->self->id);
     set_text(json, "cluster", node->config->name);
     set_hex(json, "cluster_id", node->config->cluster);
-    set_number(json, "generation", node->config->generation);
+    set_number(json, "generation", view.durable.generation);
     set_text(json, "state",
-             node->startup.phase == LS_STARTUP_RUNNING && node->dataplane.alive && node->dataplane.fd < 0
-                 ? "link closed"
-                 : ls_startup_phase_name(node->startup.phase));
-    set_text(json, "problem", node->problem);
-    set_number(json, "promise", node->startup.durable.promise);
+             view.phase == LS_CTRL_FULL && alive && !dataplane->ready ? "link closed" : ls_ctrl_phase_name(view.phase));
+    set_text(json, "problem", view.problem[0] != '\0' ? view.problem : ls_node_problem(node));
+    set_number(json, "promise", view.durable.promise);
     /* A dead process leaves its last words in the page, which are no longer true: it has no role. */
     set_number(json, "epoch", page != NULL ? word(&page->replica.epoch) : 0);
     set_text(json, "role",
-             !dataplane->alive ? "down"
-             : page != NULL    ? ls_role_name((unsigned)word(&page->replica.role))
-                               : "starting");
-    set_number(json, "sequencer", dataplane->alive && page != NULL ? word(&page->replica.sequencer) : 0);
-    set(json, "members", members_json(node, now_ns));
-    set(below, "alive", json_boolean(dataplane->alive));
-    if (!dataplane->alive)
-        set_text(below, "reason", dataplane->death);
-    set_number(below, "pid", (uint64_t)dataplane->pid);
-    set_number(below, "incarnation", node->startup.durable.incarnation);
+             !alive         ? "down"
+             : page != NULL ? ls_role_name((unsigned)word(&page->replica.role))
+                            : "starting");
+    set_number(json, "sequencer", alive && page != NULL ? word(&page->replica.sequencer) : 0);
+    set(json, "members", members_json(node, &view.members, now_ns));
+    set(below, "alive", json_boolean(alive));
+    if (!alive)
+        set_text(below, "reason", dataplane->process.how);
+    set_number(below, "pid", (uint64_t)dataplane->process.pid);
+    set_number(below, "incarnation", view.durable.incarnation);
     if (page != NULL)
         set_replica(below, node, now_ns);
     set(json, "dataplane", below);

@@ -161,7 +161,7 @@ static bool poll_open(struct ls_client_core *c, uint64_t now_ns)
     if (c->open_sent) {
         if (!c->open_busy && c->open_backoff < BACKOFF_MAX)
             c->open_backoff++;
-        ls_client_path_count(c, &c->requests_to, !c->open_busy);
+        ls_client_path_count(c, &c->requests_to, !c->open_busy, now_ns);
     }
     return send_open(c, now_ns);
 }
@@ -387,7 +387,8 @@ static void session_lose(struct ls_client_core *c)
 
 /* ---- frames in ---- */
 
-static void reply_open(struct ls_client_core *c, const struct ls_reply_record *record, uint64_t now_ns)
+static void reply_open(struct ls_client_core *c, const struct ls_frame_header *header,
+                       const struct ls_reply_record *record, uint64_t now_ns)
 {
     if (c->session != 0 || c->lost || !c->open_sent)
         return;
@@ -404,6 +405,7 @@ static void reply_open(struct ls_client_core *c, const struct ls_reply_record *r
     }
     c->session = record->session;
     c->session_slot = record->slot;
+    c->view_epoch = max_u64(c->view_epoch, header->epoch);
     c->requests_to.rotations = 0;
     if (c->open_sent_ns != 0)
         ls_client_estimate(c, &c->requests.estimate, elapsed_ns(now_ns, c->open_sent_ns));
@@ -452,6 +454,7 @@ static void reply_request(struct ls_client_core *c, const struct ls_frame_header
             ls_client_estimate_repeated(c, &c->requests.estimate, elapsed_ns(now_ns, slot->submit_ns));
     }
     c->requests_to.rotations = 0;
+    c->view_epoch = max_u64(c->view_epoch, header->epoch);
     c->last_seq = max_u64(c->last_seq, record->seq);
     bool abandoned = (slot->flags & SLOT_ABANDONED) != 0;
     ls_client_done done = slot->done;
@@ -494,7 +497,7 @@ static void input_reply(struct ls_client_core *c, const struct ls_frame *frame, 
         if (record->flags & LS_REPLY_READ)
             ls_client_reads_reply(c, header, record, &read_sampled, now_ns);
         else if (record->number == 0)
-            reply_open(c, record, now_ns);
+            reply_open(c, header, record, now_ns);
         else if (c->session != 0 && !c->lost)
             reply_request(c, header, record, &sampled, now_ns);
     }
@@ -559,6 +562,7 @@ void ls_client_core_input(struct ls_client_core *c, const struct ls_frame *frame
         return;
     c->epoch = max_u64(c->epoch, header->epoch);
     c->requests_to.quiet = c->reads_to.quiet = 0;
+    c->peer[from].silent_until_ns = 0;
     /* A path that is to leave its node leaves it, whatever the node has to say about the other path's traffic. */
     if (from == c->requests_to.at && c->requests_to.rounds < ROUNDS_MAX)
         c->requests_to.rounds = 0;

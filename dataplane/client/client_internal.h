@@ -20,8 +20,11 @@
 #define NEVER        UINT64_MAX
 #define FEED_MAX     32u /* fragments sent in one poll */
 #define BACKOFF_MAX  16u /* doublings; the configured bound cuts in long before */
-#define BACKOFF_LIVE 4u  /* doublings while some node answers: a new sequencer is to be found soon */
-#define ROUNDS_MAX   2u  /* unanswered tries at one node before the next one is tried */
+#define ROUNDS_MAX   2u  /* unanswered tries at one node before the next one is tried; one, once a search goes on */
+#define SEARCH_TRIES 64u /* unanswered tries in a row until the search becomes slower than SEARCH_NS */
+#define SEARCH_STEP  8u  /* ... and then doubles its pauses after so many more */
+#define SEARCH_NS    (10ull * 1000 * 1000) /* longest pause of a search: a new sequencer is to be found soon */
+#define SILENT_NS    (10ull * 1000 * 1000) /* a node left for its silence is not gone back to by hearsay for so long */
 
 static_assert(SLOTS >= LS_WINDOW_MAX, "a slot for each request of the largest window");
 
@@ -42,6 +45,7 @@ struct path {
 
 struct peer {
     struct ls_addr addr;
+    uint64_t silent_until_ns; /* did not answer: until then others are tried first; 0: nothing is held against it */
 };
 
 #define SLOT_SENT      0x01 /* went out at least once */
@@ -124,7 +128,7 @@ struct ls_client_core {
 
     /* what was heard */
     uint64_t epoch;      /* highest in any header */
-    uint64_t view_epoch; /* highest of a view that named a sequencer */
+    uint64_t view_epoch; /* highest of a view that named a sequencer, or of a sequencer's answer */
     uint64_t view_time;
     uint64_t redirect_ns; /* last move at once within an epoch */
     uint64_t time_epoch;
@@ -162,6 +166,10 @@ static inline uint64_t max_u64(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
 }
+static inline uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
 /* Callers may hand in a time that is a little older than the one of their last call. */
 static inline uint64_t elapsed_ns(uint64_t now_ns, uint64_t since_ns)
 {
@@ -190,13 +198,15 @@ static_assert(LS_TRAILER_SIZE >= 15, "room behind a frame's body");
 
 /* ---- client_path.c ---- */
 
+/* Doubles with each unanswered try up to SEARCH_NS, where it stays for a while: during a fail-over each known node is
+ * asked again every few milliseconds, by one frame of each client. Who hears nothing for longer asks less and less. */
 static inline uint64_t ls_client_retry_delay(const struct ls_client_core *c, uint64_t rto, const struct path *path,
                                              uint32_t backoff)
 {
-    uint32_t doublings = backoff + path->rotations;
-    /* with one node alive among dead ones, it is heard once in a round */
-    uint32_t most = path->quiet < ROUNDS_MAX * c->peers ? BACKOFF_LIVE : BACKOFF_MAX;
-    return min_u64(rto << (doublings < most ? doublings : most), c->retry_max_ns);
+    uint32_t doublings = min_u32(backoff > path->rotations ? backoff : path->rotations, BACKOFF_MAX);
+    uint32_t slower = path->quiet < SEARCH_TRIES ? 0 : 1 + (path->quiet - SEARCH_TRIES) / SEARCH_STEP;
+    uint64_t most = max_u64(2 * rto, SEARCH_NS) << min_u32(slower, BACKOFF_MAX);
+    return min_u64(min_u64(rto << doublings, most), c->retry_max_ns);
 }
 
 static inline void ls_client_slot_sent(struct ls_client_core *c, struct lane *lane, const struct path *path, uint32_t i,
@@ -215,7 +225,7 @@ static inline void ls_client_slot_sent(struct ls_client_core *c, struct lane *la
 void ls_client_estimate(struct ls_client_core *c, struct estimate *estimate, uint64_t sample_ns);
 void ls_client_estimate_repeated(struct ls_client_core *c, struct estimate *estimate, uint64_t most_ns);
 /* A try went unanswered, or a node said that it is the wrong one: counts, and leaves for the next node. */
-void ls_client_path_count(struct ls_client_core *c, struct path *path, bool silent);
+void ls_client_path_count(struct ls_client_core *c, struct path *path, bool silent, uint64_t now_ns);
 void ls_client_lane_due(struct ls_client_core *c, struct lane *lane, struct path *path, uint64_t now_ns);
 void ls_client_slot_busy(struct ls_client_core *c, struct lane *lane, struct path *path, uint32_t i,
                          const struct ls_busy_body *busy, uint64_t now_ns);

@@ -19,9 +19,10 @@ void ls_client_estimate(struct ls_client_core *c, struct estimate *estimate, uin
         estimate->var = estimate->var - estimate->var / 4 + off / 4;
         estimate->srtt = max_u64(estimate->srtt - estimate->srtt / 8 + sample_ns / 8, 1);
     }
-    /* a steady round trip has no variance, and is not to be cut close */
-    uint64_t margin = max_u64(4 * estimate->var, estimate->srtt / 2);
-    estimate->rto = min_u64(max_u64(estimate->srtt + margin, c->retry_min_ns), c->retry_max_ns);
+    /* Under load a round trip is mostly waiting in queues, which varies more than its recent past says, and a repeat
+     * adds to the load: four of them, or more where they vary much. */
+    uint64_t rto = max_u64(4 * estimate->srtt + estimate->var, estimate->srtt + 4 * estimate->var);
+    estimate->rto = min_u64(max_u64(rto, c->retry_min_ns), c->retry_max_ns);
 }
 
 /* An answer to something that was sent more than once says nothing of the round trip but an upper bound. Still it may
@@ -33,6 +34,28 @@ void ls_client_estimate_repeated(struct ls_client_core *c, struct estimate *esti
 }
 
 /* ---- which node ---- */
+
+static void lane_wait(struct lane *lane, uint64_t due_ns)
+{
+    for (uint64_t left = lane->used & ~lane->want; left; left &= left - 1) {
+        struct slot *slot = &lane->slot[__builtin_ctzll(left)];
+        slot->flags |= SLOT_BUSY;
+        slot->due_ns = min_u64(slot->due_ns, due_ns);
+        lane->timer_ns = min_u64(lane->timer_ns, slot->due_ns);
+    }
+}
+
+/* The node answers but knows no better: what is out goes out again after one time-out, at the next node. */
+static void requests_wait(struct ls_client_core *c, uint64_t now_ns)
+{
+    uint64_t due_ns = now_ns + min_u64(c->requests.estimate.rto, SEARCH_NS);
+    c->requests_to.rounds = ROUNDS_MAX;
+    lane_wait(&c->requests, due_ns);
+    if (!c->read_apart)
+        lane_wait(&c->reads, due_ns);
+    c->open_due_ns = min_u64(c->open_due_ns, due_ns);
+    c->open_busy = true;
+}
 
 static void lane_send_again(struct lane *lane)
 {
@@ -58,15 +81,35 @@ static void requests_move(struct ls_client_core *c, uint32_t at, bool at_once, u
     c->open_busy = true; /* the next try is no sign of silence */
 }
 
-void ls_client_path_count(struct ls_client_core *c, struct path *path, bool silent)
+static bool is_silent(const struct ls_client_core *c, uint32_t at, uint64_t now_ns)
 {
-    if (silent && path->quiet < UINT32_MAX)
-        path->quiet++;
-    if (silent && path->rounds < ROUNDS_MAX)
-        path->rounds++;
+    return c->peer[at].silent_until_ns > now_ns;
+}
+
+/* The next node in order; those that were silent lately only where all others were too. */
+static uint32_t path_next(const struct ls_client_core *c, uint32_t at, uint64_t now_ns)
+{
+    uint32_t next = at;
+    for (uint32_t i = 0; i < c->peers; i++) {
+        next = next + 1 < c->peers ? next + 1 : 0;
+        if (next != at && !is_silent(c, next, now_ns))
+            return next;
+    }
+    return at + 1 < c->peers ? at + 1 : 0;
+}
+
+void ls_client_path_count(struct ls_client_core *c, struct path *path, bool silent, uint64_t now_ns)
+{
+    if (silent) {
+        path->quiet += path->quiet < UINT32_MAX;
+        /* Who searches already does not wait twice at each node. */
+        path->rounds = path->rotations > 0 ? ROUNDS_MAX : min_u32(path->rounds + 1, ROUNDS_MAX);
+    }
     if (path->rounds < ROUNDS_MAX || (path == &c->reads_to && c->read_pinned))
         return;
-    path->at = path->at + 1 < c->peers ? path->at + 1 : 0;
+    if (silent)
+        c->peer[path->at].silent_until_ns = now_ns + SILENT_NS;
+    path->at = path_next(c, path->at, now_ns);
     path->rounds = 0;
     if (path->rotations < BACKOFF_MAX)
         path->rotations++;
@@ -109,7 +152,7 @@ void ls_client_lane_due(struct ls_client_core *c, struct lane *lane, struct path
             slot->backoff++;
     }
     lane->want |= due | soon;
-    ls_client_path_count(c, path, silent);
+    ls_client_path_count(c, path, silent, now_ns);
 }
 
 uint32_t ls_client_peer_find(const struct ls_client_core *c, struct ls_addr addr)
@@ -135,7 +178,7 @@ static void peers_set(struct ls_client_core *c, const struct ls_member_record *m
         while (at < c->peers && !ls_addr_equal(c->peer[at].addr, addr))
             at++;
         if (at == c->peers)
-            c->peer[c->peers++].addr = addr;
+            c->peer[c->peers++] = (struct peer){.addr = addr};
     }
     for (uint32_t i = 0; i < c->peers; i++) {
         if (ls_addr_equal(c->peer[i].addr, requests_at))
@@ -151,7 +194,7 @@ void ls_client_view(struct ls_client_core *c, const struct ls_frame *frame, bool
     bool from_target = ls_addr_equal(c->peer[c->requests_to.at].addr, frame->peer);
     if (view->sequencer == 0) {
         if (redirect && from_target)
-            c->requests_to.rounds = ROUNDS_MAX;
+            requests_wait(c, now_ns);
         return;
     }
     if (view->epoch < c->view_epoch)
@@ -173,9 +216,14 @@ void ls_client_view(struct ls_client_core *c, const struct ls_frame *frame, bool
     c->view_epoch = view->epoch;
     uint32_t at = ls_client_peer_find(c, addr);
     if (newer) {
+        c->peer[at].silent_until_ns = 0;
         /* What it already has goes out again: the old sequencer may have died with it. */
         if (at != c->requests_to.at || SENT_ALREADY(c))
             requests_move(c, at, true, now_ns);
+    } else if (at != c->requests_to.at && is_silent(c, at, now_ns)) {
+        /* It has not noticed yet that this one is gone; who leads next is learnt by asking round. */
+        if (from_target)
+            requests_wait(c, now_ns);
     } else if (at != c->requests_to.at) {
         /* Two nodes that send us to and fro, or one that is silent though it is named: once per time-out. */
         bool at_once = elapsed_ns(now_ns, c->redirect_ns) >= c->requests.estimate.rto;
@@ -184,6 +232,7 @@ void ls_client_view(struct ls_client_core *c, const struct ls_frame *frame, bool
         requests_move(c, at, at_once, now_ns);
     }
 }
+
 void ls_client_slot_busy(struct ls_client_core *c, struct lane *lane, struct path *path, uint32_t i,
                          const struct ls_busy_body *busy, uint64_t now_ns)
 {

@@ -35,6 +35,7 @@ struct pending {
 struct ls_client {
     struct ls_io io; /* first: found again from it */
     struct ls_client_core *core;
+    bool first_random;
     struct ls_client_config config;
     int fd;
     uint64_t now_ns;
@@ -160,6 +161,8 @@ static int make_core(struct ls_client *client)
             return -errno;
         have += n > 0 ? (size_t)n : 0;
     }
+    if (client->first_random && client->config.nodes > 0)
+        client->config.first = client->config.nonce[sizeof(client->config.nonce) - 1] % client->config.nodes;
     struct ls_client_core *core = ls_client_core_create(&client->config, &client->io, clock_ns());
     if (!core)
         return -errno;
@@ -196,6 +199,7 @@ int ls_client_open(struct ls_client **out, const struct ls_client_options *optio
     if (!client)
         return -ENOMEM;
     client->fd = -1;
+    client->first_random = options->first_random;
     client->io = (struct ls_io){udp_alloc, udp_send, udp_release};
     uint64_t timeout_ns = options->timeout_ns ? options->timeout_ns : LS_CLIENT_TIMEOUT_DEFAULT;
     client->config = (struct ls_client_config){

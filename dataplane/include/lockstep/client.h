@@ -44,6 +44,7 @@ struct ls_client_options {
     uint32_t nodes;                      /* 1..LS_MEMBERS_MAX */
     struct ls_addr node[LS_MEMBERS_MAX]; /* where to begin; later changes of membership are followed */
     uint32_t first;                      /* index of the node to begin with; any will do */
+    bool first_random;                   /* begin with any of them instead: many clients spread over the nodes */
     struct ls_addr bind;                 /* own address and port; 0: the kernel chooses */
     uint32_t window;       /* mutations in flight, and reads in flight: 1..LS_WINDOW_MAX; 0: LS_WINDOW_DEFAULT */
     uint32_t op_max;       /* largest mutation, bytes; 0: LS_OP_MAX_DEFAULT. 4 such are held at once */

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A whole ctrl against a dataplane that is played by this program itself, started again with other arguments: start,
- * seal and install in order, HTTP answers, the dataplane's death, refusal of a second start, stop in order.
+ * A whole ctrl, the real brain in it, against a dataplane that is played (played.h): founding, HTTP answers, the
+ * dataplane's death and return, taking over after ctrl's own, records that are damaged or cannot be written, stop.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -25,160 +24,28 @@
 
 #include "http.h"
 #include "node.h"
+#include "played.h"
+#include "times.h"
 
-/* ---- the played dataplane ---- */
-
-static void say(int fd, uint32_t type, uint64_t id, const void *body, uint32_t size)
-{
-    struct ls_control_header header = {.version = LS_CONTROL_VERSION, .type = type, .id = id, .size = size};
-    uint8_t message[1024];
-
-    memcpy(message, &header, sizeof(header));
-    memcpy(message + sizeof(header), body, size);
-    if (send(fd, message, sizeof(header) + size, 0) < 0)
-        _exit(9);
-}
-
-static void page_make(const char *path, uint64_t incarnation)
-{
-    static struct ls_counters_page page = {.magic = LS_PAGE_MAGIC, .size = sizeof(page), .counters = LS_COUNTERS};
-    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-
-    page.incarnation = incarnation;
-    page.replica.epoch = 1;
-    page.replica.role = LS_ROLE_SEQUENCER;
-    if (write(fd, &page, sizeof(page)) != sizeof(page))
-        _exit(8);
-    close(fd);
-}
-
-/* How it misbehaves: the test says so by the environment. */
-static bool is_mode(const char *mode)
-{
-    const char *set = getenv("LOCKSTEP_TEST_MODE");
-
-    return set != NULL && strcmp(set, mode) == 0;
-}
-static int lost[2];
-
-/* One message; each kind is answered as a dataplane would. The trace of what was asked goes to a file. */
-static void play_one(int fd, FILE *trace, uint64_t incarnation, const uint8_t *message)
-{
-    struct ls_control_header header;
-    struct ls_control_epoch epoch = {0};
-
-    memcpy(&header, message, sizeof(header));
-    if (header.size >= sizeof(epoch))
-        memcpy(&epoch, message + sizeof(header), sizeof(epoch));
-    if (is_mode("lossy") && (header.type == LS_CONTROL_SEAL || header.type == LS_CONTROL_INSTALL) &&
-        lost[header.type == LS_CONTROL_SEAL]++ == 0)
-        return;
-    if (is_mode("hangs-up") && header.type == LS_CONTROL_LOG) {
-        close(fd);
-        pause();
-    }
-    if (is_mode("absurd") && header.type == LS_CONTROL_INSTALL) {
-        struct ls_control_epoch seen = {.epoch = UINT64_MAX, .node = 2};
-
-        say(fd, LS_CONTROL_EPOCH_SEEN, 0, &seen, sizeof(seen));
-    }
-    if (header.type == LS_CONTROL_SEAL) {
-        struct ls_control_sealed sealed = {.epoch = epoch.epoch, .incarnation = incarnation};
-
-        fprintf(trace, "seal %" PRIu64 "\n", (uint64_t)epoch.epoch);
-        fflush(trace);
-        say(fd, LS_CONTROL_SEALED, header.id, &sealed, sizeof(sealed));
-    } else if (header.type == LS_CONTROL_INSTALL) {
-        struct ls_control_installed installed = {.epoch = epoch.epoch};
-        struct ls_control_epoch seen = {.epoch = 6, .node = 2};
-
-        fprintf(trace, "install %" PRIu64 "%s\n", (uint64_t)epoch.epoch,
-                epoch.incarnation == incarnation ? "" : " of another");
-        fflush(trace);
-        say(fd, LS_CONTROL_INSTALLED, header.id, &installed, sizeof(installed));
-        say(fd, LS_CONTROL_EPOCH_SEEN, 0, &seen, sizeof(seen));
-    } else if (header.type == LS_CONTROL_LOG) {
-        struct ls_control_log_bytes bytes = {.oldest_seq = 1, .next_seq = 1};
-
-        say(fd, LS_CONTROL_LOG_BYTES, header.id, &bytes, sizeof(bytes));
-    } else if (header.type == LS_CONTROL_FAULT) {
-        struct {
-            struct ls_control_done done;
-            char text[8];
-        } LS_PACKED refused = {.done.error = EINVAL, .text = "too much"};
-
-        say(fd, LS_CONTROL_DONE, header.id, &refused, sizeof(refused));
-    } else if (header.type == LS_CONTROL_STOP) {
-        fprintf(trace, "stop\n");
-        fflush(trace);
-        _exit(0);
-    }
-}
-
-/* Counts starts by the files FILE.0, FILE.1 and so on. True: it was one of the first `n`. */
-static bool is_among_first(const char *file, int n)
-{
-    char path[256];
-
-    for (int i = 0; i < n; i++) {
-        snprintf(path, sizeof(path), "%s.%d", file, i);
-        if (open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600) >= 0)
-            return true;
-    }
-    return false;
-}
-
-static int play(int argc, char **argv)
-{
-    const char *counters = "", *config = "";
-    uint64_t incarnation = 0, promise = 0;
-    struct ls_control_ready ready = {0};
-    uint8_t message[4096];
-    struct pollfd wait = {.events = POLLIN};
-    FILE *trace;
-
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--incarnation") == 0)
-            incarnation = strtoull(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--promise") == 0)
-            promise = strtoull(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--control-fd") == 0)
-            wait.fd = atoi(argv[i + 1]);
-        else if (strcmp(argv[i], "--counters") == 0)
-            counters = argv[i + 1];
-        else if (strcmp(argv[i], "--config") == 0)
-            config = argv[i + 1];
-    }
-    trace = fopen(config, "a"); /* the test's own: nobody reads a cluster file here */
-    fprintf(trace, "start %" PRIu64 "\n", promise);
-    fflush(trace);
-    if (is_mode("unlucky") && is_among_first(config, 3))
-        _exit(1);
-    if (is_mode("hangs"))
-        pause();
-    page_make(counters, incarnation);
-    ready.incarnation = incarnation;
-    ready.promise = promise;
-    ready.pid = (uint64_t)getpid();
-    say(wait.fd, LS_CONTROL_READY, 0, &ready, sizeof(ready));
-    for (;;) {
-        if (poll(&wait, 1, 20000) <= 0 || recv(wait.fd, message, sizeof(message), 0) <= 0)
-            _exit(7);
-        play_one(wait.fd, trace, incarnation, message);
-    }
-}
-
-/* ---- the test ---- */
+#define MS 1000000ull
 
 static char self_path[512], folder[64], trace_path[128];
 static struct ls_config config;
 static struct ls_node node;
 static struct ls_http *http;
+static struct ls_ctrl_view view;
+
+static void record_make(bool founder)
+{
+    struct ls_durable durable = {.cluster = config.cluster, .generation = 1, .node = 1, .founder = founder};
+    char error[LS_RECORD_ERROR_MAX];
+
+    ls_config_membership(&config, &durable.members);
+    assert_int_equal(ls_record_create(folder, &durable, error), 0);
+}
 
 static int setup(void **state)
 {
-    char error[LS_RECORD_ERROR_MAX];
-
     (void)state;
     unsetenv("LOCKSTEP_TEST_MODE");
     strcpy(folder, "/tmp/lockstep-node-XXXXXX");
@@ -188,13 +55,15 @@ static int setup(void **state)
     strcpy(config.name, "demo");
     config.cluster = (uint64_t)getpid() << 20 | 0xfedc;
     config.generation = 1;
+    config.port = 7400;
     config.first_sequencer = 1;
     config.faults_allowed = true;
     config.nodes = 1;
     config.node[0].id = 1;
+    config.node[0].role = LS_MEMBER_VOTER;
+    config.node[0].ip = 0x0a070001;
     snprintf(config.node[0].data_dir, sizeof(config.node[0].data_dir), "%s", folder);
     snprintf(config.node[0].ctrl_socket, sizeof(config.node[0].ctrl_socket), "%s/sock", folder);
-    assert_int_equal(ls_record_create(folder, config.cluster, 1, 1, error), 0);
     return 0;
 }
 
@@ -205,6 +74,15 @@ static void node_make(void)
     node.self = &config.node[0];
     node.config_path = trace_path;
     node.program = self_path;
+    ls_times_of(&config, &node.times);
+    node.times.restart_min = 1 * MS;
+    node.times.restart_max = 4 * MS;
+    /* A played dataplane shares its core with everything: how prompt it is must not matter here. */
+    node.times.stall = 10000 * MS;
+    node.times.stall_kill = 20000 * MS;
+    node.ask_ms = 100;
+    node.stop_ms = 100;
+    node.record.fd = -1;
     node.base = event_base_new();
     assert_non_null(node.base);
     assert_true(ls_node_lock(&node));
@@ -232,8 +110,8 @@ static int teardown(void **state)
 /* Turns the event loop until `done` or ten seconds are over. */
 static bool loop_until(bool (*done)(void))
 {
-    for (int i = 0; i < 1000 && !done(); i++) {
-        struct timeval step = {.tv_usec = 10000};
+    for (int i = 0; i < 5000 && !done(); i++) {
+        struct timeval step = {.tv_usec = 2000};
 
         event_base_loopexit(node.base, &step);
         event_base_dispatch(node.base);
@@ -241,24 +119,64 @@ static bool loop_until(bool (*done)(void))
     return done();
 }
 
-static bool is_sealed_at_6(void)
-{
-    return node.startup.sealed == 6;
-}
-static bool is_dead(void)
-{
-    return !node.dataplane.alive;
-}
-
 static const char *trace_read(void)
 {
-    static char text[1024];
-    FILE *file = fopen(trace_path, "r");
+    return played_trace(trace_path);
+}
 
-    assert_non_null(file);
-    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
-    fclose(file);
-    return text;
+static bool leads(void)
+{
+    ls_node_view(&node, &view);
+    return view.phase == LS_CTRL_FULL && view.sequencer == 1 && node.dataplane.page != NULL &&
+           node.dataplane.page->replica.role == LS_ROLE_SEQUENCER;
+}
+
+static bool is_dead(void)
+{
+    return !node.dataplane.process.alive;
+}
+
+static bool is_outside(void)
+{
+    ls_node_view(&node, &view);
+    return view.phase == LS_CTRL_OUTSIDE && node.dataplane.ready;
+}
+
+static bool is_refused(void)
+{
+    ls_node_view(&node, &view);
+    return view.phase == LS_CTRL_REFUSED && is_dead();
+}
+
+static void start(void)
+{
+    node_make();
+    assert_true(ls_node_start(&node));
+}
+
+static void stop(void)
+{
+    ls_node_stop(&node);
+    assert_true(loop_until(is_dead));
+    node_drop();
+}
+
+/* How often it was started. */
+static uint32_t starts(void)
+{
+    uint32_t count = 0;
+
+    for (const char *at = trace_read(); (at = strstr(at, "start ")) != NULL; at++)
+        count++;
+    return count;
+}
+
+static bool is_said(const char *text)
+{
+    for (uint32_t i = 0; ls_problems_get(&node.problems, i) != NULL; i++)
+        if (strstr(ls_problems_get(&node.problems, i)->text, text) != NULL)
+            return true;
+    return false;
 }
 
 static int client = -1;
@@ -291,14 +209,18 @@ static const char *request(const char *method, const char *path, const char *bod
     return response;
 }
 
+/* From nothing to sequencer, and in order to nothing again. */
 static void test_life(void **state)
 {
     (void)state;
-    node_make();
-    assert_true(ls_node_start(&node));
-    assert_true(loop_until(is_sealed_at_6));
-    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\n");
-    assert_int_equal(node.record.durable.promise, 6);
+    record_make(true);
+    start();
+    assert_true(loop_until(leads));
+    assert_non_null(strstr(trace_read(), "start 0\n"));
+    assert_non_null(strstr(trace_read(), "found\n"));
+    assert_non_null(strstr(trace_read(), "install 1\n"));
+    assert_int_equal(node.record.durable.promise, 1);
+    assert_int_equal(node.record.durable.counts, node.record.durable.incarnation);
     assert_non_null(strstr(request("GET", "/v1/status", ""), "\"role\":\"sequencer\""));
     assert_non_null(strstr(request("GET", "/v1/log?seq=1", ""), "\"next_seq\":1"));
     assert_non_null(strstr(request("GET", "/v1/log?seq=-1", ""), "400 Bad Request"));
@@ -309,149 +231,264 @@ static void test_life(void **state)
     config.faults_allowed = false;
     assert_non_null(strstr(request("POST", "/v1/fault", "{}"), "403"));
     ls_node_stop(&node);
-    assert_true(loop_until(is_dead));
-    assert_string_equal(node.dataplane.death, "ended with exit code 0");
-    assert_false(node.failed);
+    assert_int_equal(event_base_dispatch(node.base), 0); /* ends by itself */
+    assert_true(is_dead());
+    assert_string_equal(node.dataplane.process.how, "ended with exit code 0");
     node_drop();
-    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\nstop\n");
+    assert_non_null(strstr(trace_read(), "stop\n"));
     assert_int_equal(access(config.node[0].ctrl_socket, F_OK), -1);
-    /* a second start: refused, nothing is started */
-    node_make();
-    assert_false(ls_node_start(&node));
-    assert_int_equal(node.startup.refusal, LS_REFUSAL_MEMORY_LOST);
+}
+
+/* The only voter's memory is gone: it is started, and stays outside for ever; nobody guesses. */
+static void test_memory_lost(void **state)
+{
+    (void)state;
+    record_make(true);
+    start();
+    assert_true(loop_until(leads));
+    stop();
+    start();
+    assert_true(loop_until(is_outside));
+    assert_int_equal(starts(), 2);
+    assert_null(strstr(strstr(trace_read(), "stop\n"), "found\n"));
+    assert_int_not_equal(node.record.durable.counts, node.record.durable.incarnation);
+    stop();
+}
+
+/* kill -9 of ctrl leaves the dataplane serving; the next ctrl takes it over and disturbs nothing. */
+static void test_takeover(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    record_make(true);
+    start();
+    assert_true(loop_until(leads));
+    pid = node.dataplane.process.pid;
+    node_drop(); /* lets go of it, as the death of a process does */
+    assert_int_equal(kill(pid, 0), 0);
+    start();
+    assert_true(loop_until(leads));
+    assert_int_equal(node.dataplane.process.pid, pid);
+    assert_int_equal(starts(), 1);
+    assert_int_equal(node.record.durable.promise, 1);
+    /* and it is watched: its death, no child's, starts another */
+    kill(pid, SIGKILL);
+    assert_true(loop_until(is_outside));
+    assert_int_equal(starts(), 2);
+    stop();
+}
+
+/* One that does not answer to its new ctrl is ended, and another started. */
+static void test_takeover_hung(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    record_make(true);
+    start();
+    assert_true(loop_until(leads));
+    pid = node.dataplane.process.pid;
     node_drop();
-    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\nstop\n");
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    node_make();
+    node.adopt_ms = 50;
+    assert_true(ls_node_start(&node));
+    assert_non_null(strstr(request("GET", "/v1/status", ""), "\"state\":\"starting\""));
+    assert_true(loop_until(is_outside));
+    assert_true(is_said("killed: it did not say READY within 50 ms of being taken over"));
+    assert_int_equal(starts(), 2);
+    stop();
 }
 
 static void test_death(void **state)
 {
+    uint64_t incarnation;
+
     (void)state;
-    node_make();
-    assert_true(ls_node_start(&node));
-    assert_true(loop_until(is_sealed_at_6));
-    kill(node.dataplane.pid, SIGKILL);
-    assert_true(loop_until(is_dead));
-    assert_int_equal(node.startup.phase, LS_STARTUP_DEAD);
-    assert_non_null(strstr(request("GET", "/v1/status", ""), "THE DATAPLANE HAS DIED: killed by signal 9"));
-    assert_non_null(strstr(response, "\"alive\":false"));
-    assert_non_null(strstr(request("GET", "/v1/log", ""), "503"));
-    ls_node_stop(&node);
-    node_drop();
+    record_make(true);
+    start();
+    assert_true(loop_until(leads));
+    incarnation = node.record.durable.incarnation;
+    kill(node.dataplane.process.pid, SIGKILL);
+    assert_true(loop_until(is_outside));
+    assert_true(is_said("killed by signal 9"));
+    assert_true(node.record.durable.incarnation > incarnation);
+    assert_int_equal(view.restarts, 1);
+    stop();
 }
 
-/* The first seal and the first install are lost: both are given again. */
-static void test_lossy(void **state)
-{
-    (void)state;
-    setenv("LOCKSTEP_TEST_MODE", "lossy", 1);
-    node_make();
-    assert_true(ls_node_start(&node));
-    assert_true(loop_until(is_sealed_at_6));
-    assert_true(node.startup.install_answered);
-    ls_node_stop(&node);
-    assert_true(loop_until(is_dead));
-    node_drop();
-}
-
-/* Three starts end before READY; the fourth is lucky. */
+/* Three starts end before READY; the fourth is lucky, and a founder still. */
 static void test_unlucky(void **state)
 {
-    uint64_t first;
-
     (void)state;
     setenv("LOCKSTEP_TEST_MODE", "unlucky", 1);
-    node_make();
-    assert_true(ls_node_start(&node));
-    first = node.startup.durable.incarnation;
-    assert_true(loop_until(is_sealed_at_6));
-    assert_false(node.failed);
-    assert_string_equal(trace_read(), "start 0\nstart 0\nstart 0\nstart 0\nseal 1\ninstall 1\nseal 6\n");
-    assert_int_equal(node.startup.durable.incarnation, first + 3);
-    ls_node_stop(&node);
-    assert_true(loop_until(is_dead));
-    node_drop();
+    record_make(true);
+    start();
+    assert_true(loop_until(leads));
+    assert_int_equal(starts(), 4);
+    stop();
 }
 
-/* It never says READY: killed, said, failed. Its page, which somebody else has taken, stays. */
-static void test_hangs(void **state)
+static bool is_unstartable(void)
 {
-    char page[256];
-
-    (void)state;
-    setenv("LOCKSTEP_TEST_MODE", "hangs", 1);
-    node_make();
-    node.start_timeout_ns = 500000000;
-    assert_true(ls_node_start(&node));
-    strcpy(page, node.dataplane.counters);
-    page_make(page, 4711);
-    assert_true(loop_until(is_dead));
-    assert_true(node.failed);
-    assert_string_equal(trace_read(), "start 0\n");
-    node_drop();
-    assert_int_equal(access(page, F_OK), 0);
-    unlink(page);
+    return is_said("/nonexistent/program cannot be started: No such file or directory");
 }
 
-static bool is_link_said(void)
-{
-    return node.link_said;
-}
-
-/* It lives and has hung up: status says so. */
-static void test_hangs_up(void **state)
-{
-    (void)state;
-    setenv("LOCKSTEP_TEST_MODE", "hangs-up", 1);
-    node_make();
-    assert_true(ls_node_start(&node));
-    assert_true(loop_until(is_sealed_at_6));
-    assert_non_null(strstr(request("GET", "/v1/log", ""), "504"));
-    assert_true(loop_until(is_link_said));
-    assert_non_null(strstr(request("GET", "/v1/status", ""), "THE LINK TO THE DATAPLANE IS CLOSED"));
-    assert_non_null(strstr(response, "\"state\":\"link closed\""));
-    assert_non_null(strstr(response, "\"alive\":true"));
-    ls_node_stop(&node);
-    assert_true(loop_until(is_dead));
-    node_drop();
-}
-
-static void test_absurd_epoch(void **state)
-{
-    (void)state;
-    setenv("LOCKSTEP_TEST_MODE", "absurd", 1);
-    node_make();
-    assert_true(ls_node_start(&node));
-    assert_true(loop_until(is_sealed_at_6));
-    assert_int_equal(node.record.durable.promise, 6);
-    assert_non_null(strstr(request("GET", "/v1/status", ""), "carries epoch 18446744073709551615"));
-    ls_node_stop(&node);
-    assert_true(loop_until(is_dead));
-    node_drop();
-}
-
+/* Said, and tried again for as long as it takes. */
 static void test_cannot_start(void **state)
 {
     (void)state;
+    record_make(true);
     node_make();
     node.program = "/nonexistent/program";
     assert_true(ls_node_start(&node));
-    assert_true(node.failed);
-    assert_non_null(strstr(node.problem, "/nonexistent/program cannot be started: No such file or directory"));
-    node_drop();
+    assert_true(loop_until(is_unstartable));
+    node.program = self_path;
+    assert_true(loop_until(leads));
+    stop();
+}
+
+/* A joiner of a cluster that nobody answers for. */
+static void test_join(void **state)
+{
+    (void)state;
+    record_make(false);
+    start();
+    assert_true(loop_until(is_outside));
+    assert_null(strstr(trace_read(), "found"));
+    assert_int_equal(node.record.durable.counts, 0);
+    stop();
+}
+
+static bool is_persist_failed(void)
+{
+    return is_said("cannot be written: ");
+}
+
+/* A full disk: nothing is promised, the dataplane is taken down, and it is said. */
+static void test_disk_full(void **state)
+{
+    int good;
+
+    (void)state;
+    record_make(true);
+    start();
+    good = node.record.fd;
+    node.record.fd = open("/dev/full", O_RDWR | O_CLOEXEC);
+    assert_true(loop_until(is_persist_failed));
+    assert_true(loop_until(is_refused));
+    assert_true(view.problem[0] != '\0');
+    assert_int_equal(node.record.durable.promise, 0);
+    close(good);
+    stop();
+}
+
+static void test_record_refused(void **state)
+{
+    char path[128];
+
+    (void)state;
     node_make();
-    node.program = "/bin/false"; /* starts, and ends before it is ready */
-    assert_true(ls_node_start(&node));
-    assert_true(loop_until(is_dead));
-    assert_true(node.failed);
+    assert_false(ls_node_start(&node)); /* none */
+    assert_true(is_said("lockstep-ctrl bootstrap"));
     node_drop();
-    /* nothing was promised: it may be tried again */
+    record_make(true);
+    snprintf(path, sizeof(path), "%s/record", folder);
+    assert_int_equal(truncate(path, 100), 0);
     node_make();
-    assert_true(ls_node_start(&node));
-    assert_true(loop_until(is_sealed_at_6));
-    assert_string_equal(trace_read(), "start 0\nseal 1\ninstall 1\nseal 6\n");
+    assert_false(ls_node_start(&node));
+    assert_true(is_said("is damaged: neither of its two copies is whole"));
+    node_drop();
+    assert_string_equal(trace_read(), "");
+}
+
+/* A question that is not answered ends; a link that breaks is made again, and nothing else happens. */
+static void test_silent(void **state)
+{
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "silent", 1);
+    record_make(true);
+    start();
+    assert_true(loop_until(leads));
+    assert_non_null(strstr(request("GET", "/v1/log", ""), "504"));
+    stop();
+}
+
+static void on_ping(void *user, const struct ls_control_header *header, const uint8_t *body, const char *why)
+{
+    (void)body;
+    assert_null(header);
+    *(const char **)user = why;
+}
+
+static bool is_linked_again(void)
+{
+    return node.dataplane.links == 2 && node.dataplane.ready;
+}
+
+static void test_link_again(void **state)
+{
+    const char *why = NULL;
+
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "hangs-up", 1);
+    record_make(true);
+    start();
+    assert_true(loop_until(leads));
+    assert_true(ls_node_ask_long(&node, LS_CONTROL_PING, NULL, 0, on_ping, &why));
+    assert_true(loop_until(is_linked_again));
+    assert_string_equal(why, "the link to the dataplane broke");
+    assert_true(loop_until(leads));
+    assert_int_equal(view.restarts, 0);
+    assert_int_equal(starts(), 1);
+    stop();
+}
+
+/* It does not stop when it is told: killed in the end. */
+static void test_stubborn(void **state)
+{
+    (void)state;
+    setenv("LOCKSTEP_TEST_MODE", "stubborn", 1);
+    record_make(true);
+    start();
+    assert_true(loop_until(leads));
     ls_node_stop(&node);
-    assert_true(loop_until(is_dead));
+    assert_int_equal(event_base_dispatch(node.base), 0);
+    assert_string_equal(node.dataplane.process.how, "killed by signal 9 (Killed)");
+    assert_true(is_said("the dataplane has not ended within 100 ms: killed"));
     node_drop();
+}
+
+static int command_error;
+static void on_commanded(void *user, int error, const char *text)
+{
+    assert_ptr_equal(user, &node);
+    assert_non_null(text);
+    command_error = error;
+}
+
+static bool is_commanded(void)
+{
+    return command_error >= 0;
+}
+
+/* A command is answered exactly once: by the brain, or at the end. */
+static void test_command(void **state)
+{
+    struct ls_ctrl_command remove = {.kind = LS_COMMAND_MEMBER_REMOVE, .node = 7};
+
+    (void)state;
+    record_make(true);
+    node_make();
+    assert_false(ls_node_command(&node, &remove, on_commanded, &node)); /* not begun */
+    assert_true(ls_node_start(&node));
+    assert_true(loop_until(leads));
+    command_error = -1;
+    assert_true(ls_node_command(&node, &remove, on_commanded, &node));
+    assert_true(loop_until(is_commanded));
+    assert_int_not_equal(command_error, 0); /* no such member */
+    stop();
 }
 
 /* The path of the HTTP socket: a living one is left alone, a dead one is replaced, only our own is removed. */
@@ -503,11 +540,9 @@ static void test_answers_unread(void **state)
     fd = client_open();
     for (int i = 0; i < 2000; i++) {
         ssize_t sent = send(fd, many, sizeof(many), MSG_DONTWAIT);
-        struct timeval step = {.tv_usec = 500};
 
         taken += sent > 0 ? (size_t)sent : 0;
-        event_base_loopexit(node.base, &step);
-        event_base_dispatch(node.base);
+        event_base_loop(node.base, EVLOOP_NONBLOCK);
     }
     assert_true(taken < 4 << 20);
     close(fd);
@@ -560,21 +595,28 @@ static void test_lock(void **state)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_life, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_death, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_lossy, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_unlucky, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_hangs, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_hangs_up, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_absurd_epoch, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_cannot_start, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_socket_path, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_answers_unread, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_descriptors_gone, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_lock, setup, teardown)};
+#define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {WITH(test_life),
+                                       WITH(test_memory_lost),
+                                       WITH(test_takeover),
+                                       WITH(test_takeover_hung),
+                                       WITH(test_death),
+                                       WITH(test_unlucky),
+                                       WITH(test_cannot_start),
+                                       WITH(test_join),
+                                       WITH(test_disk_full),
+                                       WITH(test_record_refused),
+                                       WITH(test_silent),
+                                       WITH(test_link_again),
+                                       WITH(test_stubborn),
+                                       WITH(test_command),
+                                       WITH(test_socket_path),
+                                       WITH(test_answers_unread),
+                                       WITH(test_descriptors_gone),
+                                       WITH(test_lock)};
 
-    if (argc > 1 && strcmp(argv[1], "--config") == 0)
-        return play(argc, argv);
+    if (played_is_meant(argc, argv))
+        return played_run(argc, argv);
     assert_true(readlink("/proc/self/exe", self_path, sizeof(self_path) - 1) > 0);
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

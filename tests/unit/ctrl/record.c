@@ -15,9 +15,10 @@
 #include <cmocka.h>
 
 #include "record.h"
+#include "wire.h"
 
 #define CLUSTER   0xabcdull
-#define SLOT_SIZE 72
+#define SLOT_SIZE LS_RECORD_SLOT_SIZE
 
 static char folder[64], path[128], error[LS_RECORD_ERROR_MAX];
 static struct ls_record record;
@@ -40,7 +41,7 @@ static int teardown(void **state)
 
 static int reopen(void)
 {
-    return ls_record_open(&record, folder, CLUSTER, 2, 5, error);
+    return ls_record_open(&record, folder, CLUSTER, 5, error);
 }
 
 static void write_and_close(uint64_t incarnation, uint64_t promise)
@@ -92,25 +93,43 @@ static void slot_put(int slot, const uint8_t *bytes, size_t size)
     close(fd);
 }
 
+static struct ls_durable founder(void)
+{
+    struct ls_durable durable = {.cluster = CLUSTER, .generation = 2, .node = 5, .founder = true};
+
+    durable.members.count = 2;
+    durable.members.member[0] = (struct ls_member){.node = 2,
+                                                   .role = LS_MEMBER_VOTER,
+                                                   .addr = {.ip = 0x0a070002, .port = 7400},
+                                                   .ctrl = {.ip = 0x7f000001, .port = 7500}};
+    durable.members.member[1] =
+        (struct ls_member){.node = 5, .role = LS_MEMBER_LEARNER, .addr = {.ip = 0x0a070005, .port = 7400}};
+    return durable;
+}
+
 static void create(void)
 {
-    if (ls_record_create(folder, CLUSTER, 2, 5, error) != 0)
+    struct ls_durable durable = founder();
+
+    if (ls_record_create(folder, &durable, error) != 0)
         fail_msg("%s", error);
 }
 
 static void test_life(void **state)
 {
+    struct ls_durable durable = founder();
+
     (void)state;
     assert_int_equal(reopen(), -ENOENT);
-    assert_non_null(strstr(error, "does not exist. If this node has never run: lockstep-ctrl bootstrap"));
+    assert_non_null(strstr(error, "does not exist. If this node founds a new cluster: lockstep-ctrl bootstrap"));
     create();
     expect(0, 0);
     write_and_close(1, 0);
     write_and_close(1, 1);
     write_and_close(2, 9);
     expect(2, 9);
-    assert_int_equal(ls_record_create(folder, CLUSTER, 2, 5, error), -EEXIST);
-    assert_non_null(strstr(error, "was bootstrapped before"));
+    assert_int_equal(ls_record_create(folder, &durable, error), -EEXIST);
+    assert_non_null(strstr(error, "this node has a record already"));
     expect(2, 9);
 }
 
@@ -153,7 +172,7 @@ static void test_rotten(void **state)
     write_and_close(1, 4);
     slot_get(0, whole);
     for (int slot = 0; slot < 2; slot++)
-        for (size_t bit = 0; bit < 8 * SLOT_SIZE; bit++) {
+        for (size_t bit = 0; bit < 8 * SLOT_SIZE; bit += bit < 8 * 128 ? 1 : 61) { /* densely where the fields are */
             memcpy(rotten, whole, SLOT_SIZE);
             rotten[bit / 8] ^= (uint8_t)(1 << bit % 8);
             slot_put(slot, rotten, SLOT_SIZE);
@@ -175,13 +194,83 @@ static void test_foreign(void **state)
     (void)state;
     create();
     write_and_close(1, 3);
-    assert_int_equal(ls_record_open(&record, folder, CLUSTER + 1, 2, 5, error), -EXDEV);
+    assert_int_equal(ls_record_open(&record, folder, CLUSTER + 1, 5, error), -EXDEV);
     assert_non_null(strstr(error, "belongs to cluster 000000000000abcd, the cluster file says 000000000000abce"));
-    assert_int_equal(ls_record_open(&record, folder, CLUSTER, 2, 6, error), -EXDEV);
+    assert_int_equal(ls_record_open(&record, folder, CLUSTER, 6, error), -EXDEV);
     assert_non_null(strstr(error, "belongs to node 5, and this is node 6"));
-    assert_int_equal(ls_record_open(&record, folder, CLUSTER, 3, 5, error), -EXDEV);
-    assert_non_null(strstr(error, "is of generation 2 of the cluster, the cluster file of 3"));
     expect(1, 3);
+}
+
+/* Everything that has to be remembered comes back. */
+static void test_fields(void **state)
+{
+    struct ls_durable durable = founder(), *found = &record.durable;
+
+    (void)state;
+    create();
+    assert_int_equal(reopen(), 0);
+    assert_true(found->founder);
+    assert_true(ls_membership_equal(&found->members, &durable.members));
+    assert_int_equal(found->members.seq, 0);
+    durable = *found;
+    durable.founder = false;
+    durable.vote = 3;
+    durable.incarnation = durable.counts = 77;
+    durable.promise = 8;
+    durable.members.seq = 4711;
+    durable.members.member[1].role = LS_MEMBER_VOTER;
+    assert_int_equal(ls_record_write(&record, &durable), 0);
+    ls_record_close(&record);
+    assert_int_equal(reopen(), 0);
+    assert_false(found->founder);
+    assert_int_equal(found->vote, 3);
+    assert_int_equal(found->incarnation, 77);
+    assert_int_equal(found->counts, 77);
+    assert_int_equal(found->promise, 8);
+    assert_int_equal(found->members.seq, 4711);
+    assert_true(ls_membership_equal(&found->members, &durable.members));
+    ls_record_close(&record);
+    /* a new generation begins with one update; none known is a membership, too */
+    assert_int_equal(reopen(), 0);
+    durable.generation = 3;
+    durable.members = (struct ls_membership){0};
+    assert_int_equal(ls_record_write(&record, &durable), 0);
+    ls_record_close(&record);
+    assert_int_equal(reopen(), 0);
+    assert_int_equal(found->generation, 3);
+    assert_int_equal(found->members.count, 0);
+    ls_record_close(&record);
+}
+
+/* A slot with the checksum of the format that it names. */
+static void slot_forge(int slot, uint32_t version, uint32_t size)
+{
+    uint8_t bytes[SLOT_SIZE];
+    uint32_t crc;
+
+    slot_get(slot, bytes);
+    memcpy(bytes + 8, &version, sizeof(version));
+    memcpy(bytes + 12, &size, sizeof(size));
+    crc = ls_crc32c(0, bytes, size - sizeof(crc));
+    memcpy(bytes + size - sizeof(crc), &crc, sizeof(crc));
+    slot_put(slot, bytes, SLOT_SIZE);
+}
+
+/* One slot of a newer format is enough: ours may be older than what it holds. */
+static void test_formats(void **state)
+{
+    (void)state;
+    create();
+    slot_forge(0, 3, 512);
+    assert_int_equal(reopen(), -EPROTO);
+    assert_non_null(strstr(error, "is of format 3, this lockstep-ctrl reads format 2: start the newer lockstep-ctrl"));
+    slot_forge(0, 1, 72);
+    slot_forge(1, 1, 72);
+    assert_int_equal(reopen(), -EPROTO);
+    assert_non_null(strstr(error, "is of format 1"));
+    slot_forge(0, 2, 72); /* ours, but of another size: damage */
+    slot_forge(1, 2, 72);
+    assert_int_equal(reopen(), -EBADMSG);
 }
 
 static void test_copied(void **state)
@@ -246,17 +335,19 @@ static void test_write_error(void **state)
 
 static void test_no_folder(void **state)
 {
+    struct ls_durable durable = founder();
+
     (void)state;
-    assert_int_equal(ls_record_create("/nonexistent/folder", CLUSTER, 2, 5, error), -ENOENT);
+    assert_int_equal(ls_record_create("/nonexistent/folder", &durable, error), -ENOENT);
     assert_non_null(strstr(error, "mkdir -p /nonexistent/folder"));
 }
 
 int main(void)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-    const struct CMUnitTest tests[] = {WITH(test_life),      WITH(test_torn),     WITH(test_rotten),
-                                       WITH(test_foreign),   WITH(test_copied),   WITH(test_write_error),
-                                       WITH(test_mends_one), WITH(test_no_folder)};
+    const struct CMUnitTest tests[] = {
+        WITH(test_life),        WITH(test_torn),      WITH(test_rotten),    WITH(test_foreign), WITH(test_copied),
+        WITH(test_write_error), WITH(test_mends_one), WITH(test_no_folder), WITH(test_fields),  WITH(test_formats)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,12 +39,14 @@ static void test_status(void **state)
                                       .nodes = 2,
                                       .node = {{.id = 1, .role = LS_MEMBER_VOTER, .ip = 0x0a000001},
                                                {.id = 2, .role = LS_MEMBER_LEARNER, .ip = 0x0a000002}}};
-    static struct ls_node node = {.config = &config, .self = &config.node[0], .problem = "a \"quoted\" one"};
+    static struct ls_node node = {.config = &config, .self = &config.node[0]};
     json_t *json;
 
     (void)state;
     /* before the dataplane has said anything */
-    node.dataplane.alive = true;
+    ls_config_membership(&config, &node.record.durable.members);
+    ls_problems_say(&node.problems, LS_CTRL_WARN, "a \"quoted\" one");
+    node.dataplane.process.alive = true;
     json = ls_status_json(&node, 1000);
     assert_string_equal(TEXT(json, "role"), "starting");
     assert_true(json_is_true(at(json, "dataplane.alive")));
@@ -52,8 +54,8 @@ static void test_status(void **state)
     json_decref(json);
 
     node.dataplane.page = &page;
-    node.dataplane.pid = 99;
-    node.startup.durable.incarnation = 3;
+    node.dataplane.process.pid = 99;
+    node.record.durable.incarnation = 3;
     page.replica.epoch = 5;
     page.replica.role = LS_ROLE_FOLLOWER;
     page.replica.sequencer = 2;
@@ -92,8 +94,8 @@ static void test_status(void **state)
     json_decref(json);
 
     /* dead: no role, whatever the page says */
-    node.dataplane.alive = false;
-    strcpy(node.dataplane.death, "killed by signal 9");
+    node.dataplane.process.alive = false;
+    strcpy(node.dataplane.process.how, "killed by signal 9");
     json = ls_status_json(&node, 3500000);
     assert_string_equal(TEXT(json, "role"), "down");
     assert_int_equal(NUMBER(json, "sequencer"), 0);
