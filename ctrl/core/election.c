@@ -351,12 +351,18 @@ static void stuck_step(struct ls_ctrl *c)
     c->again = true;
 }
 
-/* Is some node the sequencer of a higher epoch, as anybody says? */
+/* Is some node the sequencer of a higher epoch, as itself says or anybody who hears it? Who follows one that is dead
+ * and finds no majority to replace it waits for this node. */
 static bool deposed(const struct ls_ctrl *c)
 {
     for (uint16_t node = 1; node <= LS_NODE_ID_MAX; node++) {
         const struct peer *p = &c->peer[node];
-        if (p->linked && p->has_status && p->status.sequencer != 0 && p->status.epoch > c->epoch)
+        uint16_t sequencer = p->status.sequencer;
+
+        if (!p->linked || !p->has_status || sequencer == 0 || p->status.epoch <= c->epoch)
+            continue;
+        if (sequencer == node ? (p->status.flags & LS_PEER_ALIVE) != 0
+                              : sequencer <= LS_NODE_ID_MAX && (p->status.heard & bit(sequencer)) != 0)
             return true;
     }
     return false;

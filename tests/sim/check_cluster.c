@@ -117,6 +117,9 @@ static void check_counts(struct sim *sim, struct sim_host *host, const struct ls
     }
     node->counts = true;
     sim->stats.counted++;
+    /* One that had reached its position before the others were lost may still say so. */
+    if (sim->lost && is_majority(counting(sim), sim_voters(sim)))
+        sim->lost = false;
 }
 
 void sim_check_record(struct sim *sim, struct sim_host *host, const struct ls_durable *next)

@@ -131,6 +131,7 @@ static void record_lose(struct sim *sim, uint32_t index)
     sim_host_crash(sim, host, away(sim));
     sim_host_bootstrap(sim, host);
     host->forged = true;
+    sim->node[index].promised = 0; /* it may be started: it may not take part */
 }
 
 /* Who stands still for longer than ctrl's patience is killed: that is a loss of memory like another. */
