@@ -441,7 +441,11 @@ static void prevote_step(struct ls_ctrl *c)
 void ctrl_stand_first(struct ls_ctrl *c)
 {
     if (c->election.stage == STAGE_IDLE && may_stand(c) && ctrl_sequencer_gone(c)) {
-        c->election.due_ns = c->now;
+        /* One that was stuck leaves it to the others only as long as they can do without its log. */
+        if (c->unfit_until_ns > c->now + c->times.suspect_max)
+            c->unfit_until_ns = c->now + c->times.suspect_max;
+        /* All whose log is better hear the same candidate in the same moment: one after the other. */
+        c->election.due_ns = c->now + place(c) * c->times.stagger;
         c->again = true;
     }
 }

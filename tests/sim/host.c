@@ -99,8 +99,9 @@ static void sample_take(const struct sim *sim, const struct sim_host *host, stru
     sample->turns[LS_WORKER_NET] = host->turns[0];
     sample->turns[LS_WORKER_APPLY] = host->turns[1];
     sample->turns[LS_WORKER_JOURNAL] = UINT64_MAX;
-    sample->asleep[LS_WORKER_NET] = !node->paused && node->net.at == UINT64_MAX;
-    sample->asleep[LS_WORKER_APPLY] = !node->paused && node->apply.at == UINT64_MAX;
+    /* A worker that waits for a timer sleeps; one whose turn is overdue, or that has work and no turn, does not. */
+    sample->asleep[LS_WORKER_NET] = !node->paused && node->net.at > sim->now && node->inbox_head == node->inbox_tail;
+    sample->asleep[LS_WORKER_APPLY] = !node->paused && node->apply.at > sim->now;
     for (uint32_t i = 0; i <= LS_NODE_ID_MAX; i++) {
         sample->heard_ns[i] = atomic_load_explicit(&page->heard_ns[i], memory_order_relaxed);
         sample->acked_seq[i] = atomic_load_explicit(&page->acked_seq[i], memory_order_relaxed);

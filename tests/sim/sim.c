@@ -162,7 +162,7 @@ static void draw_ctrl(struct sim_config *c, struct sim_rng *rng)
                                       .late = 4 * unit + SIM_MS,
                                       .status = 4 * unit + SIM_MS,
                                       .answer = 6 * unit + 3 * SIM_MS,
-                                      .stagger = unit,
+                                      .stagger = SIM_MS,
                                       .restart_min = SIM_MS,
                                       .restart_max = 20 * SIM_MS,
                                       .handover = 30 * SIM_MS,
@@ -435,8 +435,10 @@ static void pending_describe(struct sim *sim, char *text, size_t room)
 static void lost_run(struct sim *sim)
 {
     uint64_t until = sim->now + 1500 * SIM_MS; /* it is said aloud after one second */
-    while (sim->now < until && step(sim))
+    while (sim->lost && sim->now < until && step(sim))
         ;
+    if (!sim->lost)
+        return; /* enough of them had it after all */
     sim->stopping = true;
     if (sim->ledger.canon_seq != sim->lost_canon)
         sim_violate(sim, "C6", "%lu entries were committed after a majority had lost its memory, with %lu",
@@ -463,10 +465,10 @@ static void schedule_run(struct sim *sim)
             break;
     }
     sim_heal(sim);
-    if (sim->lost) {
+    if (sim->lost)
         lost_run(sim);
+    if (sim->lost)
         return;
-    }
     sim->healed_epoch = sim->ledger.epoch_high;
     uint64_t more = sim->operations_left < 100 ? sim->operations_left : 100;
     sim->operations_left = (uint32_t)(more > 20 ? more : 20);
