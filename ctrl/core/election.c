@@ -77,7 +77,7 @@ bool ctrl_sequencer_gone(struct ls_ctrl *c)
 
 /* Voters that should stand before this one: by node id, for all see the same order then; what a STATUS says of a log is
  * too old to compare the last entries by. The pre-vote finds out who holds them. */
-static uint32_t place(const struct ls_ctrl *c)
+static uint32_t place(const struct ls_ctrl *c, uint16_t except)
 {
     uint32_t ahead = 0;
 
@@ -85,7 +85,7 @@ static uint32_t place(const struct ls_ctrl *c)
         const struct ls_member *m = &c->members.member[i];
         const struct ls_peer_status *s = &c->peer[m->node].status;
 
-        if (m->role != LS_MEMBER_VOTER || m->node == c->config.node || m->node == c->sequencer)
+        if (m->role != LS_MEMBER_VOTER || m->node == c->config.node || m->node == c->sequencer || m->node == except)
             continue;
         if (!ctrl_peer_says(c, m->node, LS_PEER_FULL) || !ctrl_peer_says(c, m->node, LS_PEER_ALIVE))
             continue;
@@ -101,7 +101,7 @@ static uint32_t place(const struct ls_ctrl *c)
 static void give_up(struct ls_ctrl *c, const char *why)
 {
     uint32_t tries = c->election.tries < TRIES_MAX ? c->election.tries : TRIES_MAX;
-    uint64_t delay = place(c) * c->times.stagger + ctrl_random(c, 2 * c->times.stagger + 1);
+    uint64_t delay = place(c, 0) * c->times.stagger + ctrl_random(c, 2 * c->times.stagger + 1);
 
     if (tries > 1) /* not just a collision */
         delay += (c->times.answer / 2) << tries;
@@ -422,7 +422,7 @@ static void idle_step(struct ls_ctrl *c)
         c->suspected_ns = c->now;
     }
     if (e->due_ns == 0) {
-        e->due_ns = c->now + place(c) * c->times.stagger;
+        e->due_ns = c->now + place(c, 0) * c->times.stagger;
         if (c->disk.promise == 0 && c->config.first_sequencer == c->config.node)
             e->due_ns = c->now;
         else if (c->disk.promise == 0 && c->config.first_sequencer != 0)
@@ -449,10 +449,14 @@ static void prevote_step(struct ls_ctrl *c)
 }
 
 /* A pre-vote came from one with a worse log: this node is the one to stand, if it misses the sequencer too. */
-void ctrl_stand_first(struct ls_ctrl *c)
+void ctrl_stand_first(struct ls_ctrl *c, uint16_t node)
 {
     if (c->election.stage == STAGE_IDLE && may_stand(c) && ctrl_sequencer_gone(c)) {
-        c->election.due_ns = c->now;
+        /* One that was stuck leaves it to the others only as long as they can do without its log. */
+        if (c->unfit_until_ns > c->now + c->times.suspect_max)
+            c->unfit_until_ns = c->now + c->times.suspect_max;
+        /* All whose log is better hear the same candidate in the same moment: one after the other. */
+        c->election.due_ns = c->now + place(c, node) * c->times.stagger;
         c->again = true;
     }
 }

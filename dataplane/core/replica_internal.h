@@ -181,7 +181,7 @@ struct ls_replica {
     uint64_t clock_base_ns;
 
     /* Sequencer. */
-    bool from_nothing;     /* the epoch began with an empty log */
+    bool from_nothing;     /* the epoch began with nothing known to be committed */
     uint64_t epoch_end;    /* end of this epoch's first entry */
     uint64_t probe;        /* highest one in use */
     bool probe_wanted;     /* reads or questions arrived since it was raised */

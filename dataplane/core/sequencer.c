@@ -84,13 +84,14 @@ void ls_sequencer_open(struct ls_replica *r, uint64_t now_ns)
     /* The clock goes on from the last entry's stamp, at this machine's pace: never wall time, never backwards. */
     r->clock_base = ls_mutant(TIME_BACKWARDS) ? 0 : r->log->last_time;
     r->clock_base_ns = now_ns;
-    r->from_nothing = r->log->last_seq == 0;
+    bool empty = r->log->last_seq == 0;
+    r->from_nothing = r->commit == 0;
     struct ls_entry header = {.kind = LS_ENTRY_EPOCH};
     struct ls_entry_epoch opening = {
         .epoch = r->epoch, .incarnation = r->config.incarnation, .sequencer = r->config.node};
     ls_sequencer_append(r, &header, &opening, sizeof(opening), now_ns);
     r->epoch_end = r->log->end;
-    if (r->from_nothing) {
+    if (empty) {
         append_limits(r, now_ns);
         append_founders(r, now_ns);
     }
@@ -154,8 +155,9 @@ static uint64_t heard_of(const struct ls_peer *peer)
 
 static void commit_advance(struct ls_replica *r, uint64_t now_ns)
 {
-    /* An empty log is opened by all voters together: one of them could contradict it, were it empty because this node
-     * lost its memory. */
+    /* The first commit of all is made by all voters together: one of them could contradict an empty log, were it empty
+     * because its holder lost its memory; and whoever finds a committed log knows that every voter promised an epoch
+     * for it. A later sequencer that took over a log of which it knows no commit finishes what the first one began. */
     bool all = r->from_nothing && r->commit < r->epoch_end;
     uint64_t held = reached_by(r, all ? r->voters : majority(r), r->log->end, acked_of);
     if (ls_mutant(REPLY_BEFORE_COMMIT))
