@@ -678,6 +678,11 @@ static void test_add_promote_remove(void **state)
     world_run(&w, 300 * MS);
     assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REMOVED);
     assert_int_equal(w.node[4].dp.epoch, 2);
+    /* Added again it is: its record was never lost. */
+    world_command(&w, 4, LS_COMMAND_MEMBER_ADD, 0, 3, true, 7);
+    done_within(1000 * MS);
+    expect(0, "node 3 is a voter now");
+    assert_true(world_settle(&w, 4, 100 * MS));
     world_end(&w);
 }
 
