@@ -50,7 +50,7 @@ void ctrl_prevote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header 
 
     reply_send(c, node, LS_PEER_PREVOTE_REPLY, h->id, h->incarnation, vote->epoch, denied);
     if (denied == LS_DENIAL_BETTER)
-        ctrl_stand_first(c);
+        ctrl_stand_first(c, node);
 }
 
 /* Does this node follow a live sequencer other than the candidate? Then the candidate is the one that is cut off. */

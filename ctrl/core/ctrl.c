@@ -63,10 +63,9 @@ void ctrl_wake(struct ls_ctrl *c, uint64_t at)
 
 void ctrl_promise(struct ls_ctrl *c, uint64_t epoch, uint16_t vote)
 {
-    if (epoch < c->next.promise)
-        return;
-    if (epoch > c->next.promise)
-        c->epoch_since_ns = c->now;
+    if (epoch <= c->next.promise)
+        return; /* the vote of an epoch is never taken back */
+    c->epoch_since_ns = c->now;
     c->next.promise = epoch;
     c->next.vote = vote;
     c->next.founder = false;
@@ -374,6 +373,13 @@ void ls_ctrl_dataplane_message(struct ls_ctrl *c, const struct ls_control_header
     if (!c->up)
         return;
     dataplane_take(c, header, body);
+    ctrl_advance(c, now_ns);
+}
+
+void ls_ctrl_dataplane_ending(struct ls_ctrl *c, uint64_t now_ns)
+{
+    event_begin(c, now_ns);
+    ctrl_kill(c);
     ctrl_advance(c, now_ns);
 }
 

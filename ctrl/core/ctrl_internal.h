@@ -180,6 +180,7 @@ struct ls_ctrl {
     struct ls_drift drift;
     bool damaged; /* this copy is to be rebuilt */
     bool damage_said;
+    bool split_said;
     uint64_t checkpoint_due_ns;
     uint32_t checkpoint_tries;
     bool checkpoint_busy;
@@ -274,7 +275,7 @@ void ctrl_election_step(struct ls_ctrl *c);
 void ctrl_election_reset(struct ls_ctrl *c);
 /* Raises the epoch and asks for votes at once, without a pre-vote. */
 void ctrl_stand(struct ls_ctrl *c, bool handover);
-void ctrl_stand_first(struct ls_ctrl *c);
+void ctrl_stand_first(struct ls_ctrl *c, uint16_t node);
 bool ctrl_sequencer_gone(struct ls_ctrl *c);
 void ctrl_prevote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);
 void ctrl_vote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);

@@ -77,7 +77,7 @@ bool ctrl_sequencer_gone(struct ls_ctrl *c)
 
 /* Voters that should stand before this one: by node id, for all see the same order then; what a STATUS says of a log is
  * too old to compare the last entries by. The pre-vote finds out who holds them. */
-static uint32_t place(const struct ls_ctrl *c)
+static uint32_t place(const struct ls_ctrl *c, uint16_t except)
 {
     uint32_t ahead = 0;
 
@@ -85,7 +85,7 @@ static uint32_t place(const struct ls_ctrl *c)
         const struct ls_member *m = &c->members.member[i];
         const struct ls_peer_status *s = &c->peer[m->node].status;
 
-        if (m->role != LS_MEMBER_VOTER || m->node == c->config.node || m->node == c->sequencer)
+        if (m->role != LS_MEMBER_VOTER || m->node == c->config.node || m->node == c->sequencer || m->node == except)
             continue;
         if (!ctrl_peer_says(c, m->node, LS_PEER_FULL) || !ctrl_peer_says(c, m->node, LS_PEER_ALIVE))
             continue;
@@ -101,7 +101,7 @@ static uint32_t place(const struct ls_ctrl *c)
 static void give_up(struct ls_ctrl *c, const char *why)
 {
     uint32_t tries = c->election.tries < TRIES_MAX ? c->election.tries : TRIES_MAX;
-    uint64_t delay = place(c) * c->times.stagger + ctrl_random(c, 2 * c->times.stagger + 1);
+    uint64_t delay = place(c, 0) * c->times.stagger + ctrl_random(c, 2 * c->times.stagger + 1);
 
     if (tries > 1) /* not just a collision */
         delay += (c->times.answer / 2) << tries;
@@ -368,6 +368,17 @@ static bool deposed(const struct ls_ctrl *c)
     return false;
 }
 
+/* Do enough voters count? A sequencer that stands and is not elected could no longer admit those who do not yet. */
+static bool could_win(const struct ls_ctrl *c)
+{
+    uint64_t full = bit(c->config.node);
+
+    for (uint32_t i = 0; i < c->members.count; i++)
+        if (ctrl_peer_says(c, c->members.member[i].node, LS_PEER_FULL))
+            full |= bit(c->members.member[i].node);
+    return ctrl_is_majority(&c->members, full);
+}
+
 /* Somebody promised more than this sequencer's epoch, in an election that came to nothing: that node is only heard
  * again above it. One that serves stands at once; one that does not gives the election time to come to something, or
  * two of them would depose each other for ever. An acknowledgement says nothing of the kind and deposes nobody. */
@@ -375,7 +386,7 @@ static void above_step(struct ls_ctrl *c)
 {
     uint64_t due = c->seen_ns + (c->role == LS_ROLE_SEQUENCER ? 0 : VOTE_ROUNDS * c->times.answer);
 
-    if (c->seen <= c->epoch || c->stuck || c->change.step == CHANGE_STAND || deposed(c) ||
+    if (c->seen <= c->epoch || c->stuck || c->change.step == CHANGE_STAND || deposed(c) || !could_win(c) ||
         ls_detector_stalled(&c->detector, c->now))
         return;
     if (c->now < due)
@@ -411,7 +422,7 @@ static void idle_step(struct ls_ctrl *c)
         c->suspected_ns = c->now;
     }
     if (e->due_ns == 0) {
-        e->due_ns = c->now + place(c) * c->times.stagger;
+        e->due_ns = c->now + place(c, 0) * c->times.stagger;
         if (c->disk.promise == 0 && c->config.first_sequencer == c->config.node)
             e->due_ns = c->now;
         else if (c->disk.promise == 0 && c->config.first_sequencer != 0)
@@ -438,14 +449,14 @@ static void prevote_step(struct ls_ctrl *c)
 }
 
 /* A pre-vote came from one with a worse log: this node is the one to stand, if it misses the sequencer too. */
-void ctrl_stand_first(struct ls_ctrl *c)
+void ctrl_stand_first(struct ls_ctrl *c, uint16_t node)
 {
     if (c->election.stage == STAGE_IDLE && may_stand(c) && ctrl_sequencer_gone(c)) {
         /* One that was stuck leaves it to the others only as long as they can do without its log. */
         if (c->unfit_until_ns > c->now + c->times.suspect_max)
             c->unfit_until_ns = c->now + c->times.suspect_max;
         /* All whose log is better hear the same candidate in the same moment: one after the other. */
-        c->election.due_ns = c->now + place(c) * c->times.stagger;
+        c->election.due_ns = c->now + place(c, node) * c->times.stagger;
         c->again = true;
     }
 }
@@ -487,26 +498,41 @@ void ctrl_election_step(struct ls_ctrl *c)
 
 /* ---- a majority lost its memory ---- */
 
+/* The epoch of a sequencer that lives and could admit others; 0: none. */
+static uint64_t admitting_epoch(const struct ls_ctrl *c)
+{
+    uint64_t epoch = ctrl_is_sequencer(c) ? c->epoch : 0;
+
+    for (uint32_t i = 0; i < c->members.count; i++) {
+        uint16_t node = c->members.member[i].node;
+        const struct ls_peer_status *s = &c->peer[node].status;
+        if (node != c->config.node && ctrl_peer_says(c, node, LS_PEER_ALIVE) && ctrl_role_is_sequencer(s->role) &&
+            s->epoch > epoch)
+            epoch = s->epoch;
+    }
+    return epoch;
+}
+
 /* Voters that count no more, as they say themselves, leave too few to elect anyone; and no sequencer is left that could
- * admit them. Which log is the right one, nobody may guess. */
+ * admit them, for none lives or they have promised more than its epoch. Which log is the right one, nobody may guess.
+ */
 static bool majority_is_lost(struct ls_ctrl *c)
 {
-    uint64_t others = 0, lost = 0;
+    uint64_t others = 0, lost = 0, admitting = admitting_epoch(c);
 
-    if (c->disk.promise == 0 || ctrl_is_sequencer(c) || c->members.count == 0)
+    if (c->disk.promise == 0)
         return false;
     for (uint32_t i = 0; i < c->members.count; i++) {
         const struct ls_member *m = &c->members.member[i];
         const struct peer *p = &c->peer[m->node];
         bool own = m->node == c->config.node;
+        uint64_t promise = own ? c->disk.promise : p->status.promise;
 
-        if (!own && p->linked && p->has_status && ctrl_role_is_sequencer(p->status.role) &&
-            (p->status.flags & LS_PEER_ALIVE))
-            return false;
         if (m->role != LS_MEMBER_VOTER)
             continue;
-        if (own ? c->disk.counts != c->disk.incarnation || !c->running
-                : p->linked && p->has_status && !(p->status.flags & LS_PEER_COUNTS))
+        if ((own ? c->disk.counts != c->disk.incarnation || !c->running
+                 : p->linked && p->has_status && !(p->status.flags & LS_PEER_COUNTS)) &&
+            promise > admitting)
             lost |= bit(m->node);
         else
             others |= bit(m->node);

@@ -42,7 +42,12 @@ static bool founders_greeted(const struct ls_ctrl *c)
 {
     for (uint32_t i = 0; i < c->members.count; i++) {
         const struct ls_member *m = &c->members.member[i];
-        if (m->role == LS_MEMBER_VOTER && m->node != c->config.node && !c->peer[m->node].greeted)
+        const struct peer *p = &c->peer[m->node];
+
+        if (m->role != LS_MEMBER_VOTER || m->node == c->config.node)
+            continue;
+        /* One that promised something may hold a committed log, which it only knows when it has looked. */
+        if (!p->greeted || (p->promise > 0 && !ctrl_peer_says(c, m->node, LS_PEER_SAMPLED)))
             return false;
     }
     return true;
@@ -321,7 +326,8 @@ void ctrl_joining_step(struct ls_ctrl *c)
 
     if ((c->phase != LS_CTRL_OUTSIDE && c->phase != LS_CTRL_JOINING) || !c->up || c->killed)
         return;
-    if (c->disk.founder && c->disk.promise == 0) {
+    /* A founding learner may come when the log is open; it is brought in like any. */
+    if (c->disk.founder && c->disk.promise == 0 && !(c->members.seq > 0 && c->members_committed)) {
         found_step(c);
         return;
     }

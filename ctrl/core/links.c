@@ -80,6 +80,8 @@ static void status_make(struct ls_ctrl *c, struct ls_peer_status *s)
         s->flags |= LS_PEER_ALIVE;
     if (c->up && ls_detector_stalled(&c->detector, c->now))
         s->flags |= LS_PEER_STALLED;
+    if (c->has_sample)
+        s->flags |= LS_PEER_SAMPLED;
     if (c->stuck)
         s->flags |= LS_PEER_STUCK;
     if (counts)
@@ -143,6 +145,25 @@ void ctrl_peer_seen(struct ls_ctrl *c, uint64_t promise)
     c->again = true;
 }
 
+static bool is_new(const struct ls_ctrl *c)
+{
+    return c->disk.founder && c->disk.promise == 0;
+}
+
+/* An empty log is opened by all founding voters together: this one promised something then, and its record does not
+ * know (P8). */
+static bool founded_without(struct ls_ctrl *c, uint16_t node, uint64_t commit)
+{
+    if (commit == 0 || !is_new(c) || !ls_membership_is_voter(&c->config.founders, c->config.node))
+        return false;
+    ctrl_refuse(c,
+                "node %u has a committed log, and this founder's record has promised nothing yet: the record was made "
+                "anew. A node that lost its record does not come back under its id: replace it by a new member "
+                "(lockstep member replace)",
+                node);
+    return true;
+}
+
 static void status_take(struct ls_ctrl *c, uint16_t node, const struct ls_peer_status *s)
 {
     struct peer *p = &c->peer[node];
@@ -156,6 +177,8 @@ static void status_take(struct ls_ctrl *c, uint16_t node, const struct ls_peer_s
         p->promise = s->promise;
     if (first)
         c->again = true;
+    if (founded_without(c, node, s->commit))
+        return;
     if (ls_membership_find(&c->members, node) == NULL)
         return; /* who is no member raises nobody's epoch (M5) */
     if (s->flags & LS_PEER_COUNTS) {
@@ -174,11 +197,6 @@ static void status_take(struct ls_ctrl *c, uint16_t node, const struct ls_peer_s
 }
 
 /* ---- HELLO ---- */
-
-static bool is_new(const struct ls_ctrl *c)
-{
-    return c->disk.founder && c->disk.promise == 0;
-}
 
 void ctrl_link_up(struct ls_ctrl *c, uint16_t node)
 {
@@ -216,15 +234,8 @@ static const char *hello_take(struct ls_ctrl *c, uint16_t node, const struct ls_
                     c->disk.promise);
         return NULL;
     }
-    if (is_new(c) && hello->commit > 0 && ls_membership_is_voter(&c->config.founders, c->config.node)) {
-        /* An empty log is opened by all founders together: this one promised something then (P8). */
-        ctrl_refuse(c,
-                    "node %u has a committed log, and this founder's record has promised nothing yet: the record was "
-                    "made anew. A node that lost its record does not come back under its id: replace it by a new "
-                    "member (lockstep member replace)",
-                    node);
+    if (founded_without(c, node, hello->commit))
         return NULL;
-    }
     if (is_new(c) && hello->founders != 0 && hello->founders != ls_peer_founders(&c->members))
         return "a founder with another list of nodes: make the cluster files equal, and bootstrap again";
     if (hello->promise > p->promise)

@@ -171,7 +171,8 @@ json_t *ls_status_json(const struct ls_node *node, uint64_t now_ns)
     set_number(json, "generation", view.durable.generation);
     set_text(json, "state",
              view.phase == LS_CTRL_FULL && alive && !dataplane->ready ? "link closed" : ls_ctrl_phase_name(view.phase));
-    set_text(json, "problem", view.problem[0] != '\0' ? view.problem : ls_node_problem(node));
+    set_text(json, "problem",
+             view.problem[0] != '\0' || view.phase == LS_CTRL_FULL ? view.problem : ls_node_problem(node));
     set_number(json, "promise", view.durable.promise);
     /* A dead process leaves its last words in the page, which are no longer true: it has no role. */
     set_number(json, "epoch", page != NULL ? word(&page->replica.epoch) : 0);

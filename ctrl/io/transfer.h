@@ -3,7 +3,7 @@
  * Checkpoints between nodes, each over a connection of its own beside the links, at a bounded rate and in small pieces,
  * so that heartbeats and elections are not held up. One is fetched at a time; what arrived stays where the connection
  * breaks, and the fetch goes on from there at the same source. A file gets its name when all of it was synced and
- * verified. ctrl's thread and event loop; callbacks come from the loop only, but for make() from ls_transfer_made().
+ * verified. ctrl's thread and event loop; callbacks come from the loop only.
  */
 #ifndef LOCKSTEP_CTRL_IO_TRANSFER_H
 #define LOCKSTEP_CTRL_IO_TRANSFER_H

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../../dataplane/core/wire.h"
+#include "hello.h"
 
 #define SERVES  (LS_TRANSFER_SERVED_MAX + LS_TRANSFER_WAITING_MAX)
 #define ASK_S   5
@@ -330,6 +331,8 @@ void ls_transfer_accept(struct ls_transfer *t, struct bufferevent *connection, u
     }
     *s = (struct ls_serve){.t = t, .state = SERVE_ASKING, .node = node, .bev = connection, .fd = -1};
     s->since = ++t->serves;
+    /* Its disk may be slow: a link's patience would be too short. */
+    ls_hello_patience_set(bufferevent_getfd(connection), 2 * (t->config.silence_ms + 1000));
     bufferevent_setcb(connection, on_serve_read, on_serve_write, on_serve_event, s);
     bufferevent_setwatermark(connection, EV_READ, 0, 4096);
     bufferevent_setwatermark(connection, EV_WRITE, LS_BULK_CHUNK_MAX, 0);

@@ -24,6 +24,7 @@
 #define LOOK_NS      (200ull * 1000) /* between two looks at what a worker is asked to do */
 #define SLEEP_MAX_NS (1000ull * 1000 * 1000)
 #define DAMAGED_NS   (1000ull * 1000 * 1000) /* between two reports of damage */
+#define DUE_MAX_NS   1e15                    /* far beyond any patience, and a number of ns */
 #define TRIES        3
 #define ROOM_RESERVE ((uint64_t)64 * 1024 * 1024) /* memory left to the rest of the machine by a restore */
 
@@ -83,13 +84,14 @@ static void checkpoint_name(struct ls_bulk *bulk, const struct ls_cut *cut)
     bulk->checkpoint.digest = cut->digest;
 }
 
-/* A restore is not faster than asked for: its reads would be in the way of others. Writing keeps to it by itself. */
+/* Not faster than asked for. Here rather than where the file is written, so that the end need not wait for a pause. */
 static void throttle(struct ls_bulk *bulk, uint64_t bytes)
 {
     uint64_t rate = bulk->job.bytes_per_second, now = ls_now_ns();
     double due = rate > 0 ? (double)bytes / (double)rate * 1e9 : 0;
 
-    if (bulk->job.kind == LS_BULK_RESTORE && (double)(now - bulk->begin_ns) < due)
+    due = due < DUE_MAX_NS ? due : DUE_MAX_NS;
+    if ((double)(now - bulk->begin_ns) < due)
         (void)nap(bulk, (uint64_t)due - (now - bulk->begin_ns));
 }
 
@@ -184,9 +186,10 @@ static int write_once(struct ls_bulk *bulk, char *error)
         return result;
     }
     checkpoint_name(bulk, &bulk->cut);
+    bulk->begin_ns = ls_now_ns();
     sessions = ls_executor_sessions_image(bulk->config.executor, &sessions_size);
-    result = ls_checkpoint_file_write(&job, &bulk->cut, sessions, sessions_size, bulk->machine, bulk->job.path,
-                                      bulk->job.bytes_per_second, error);
+    result =
+        ls_checkpoint_file_write(&job, &bulk->cut, sessions, sessions_size, bulk->machine, bulk->job.path, 0, error);
     cut_end(bulk);
     return stopped(bulk) && result != 0 ? -ESHUTDOWN : result;
 }

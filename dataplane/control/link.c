@@ -306,8 +306,8 @@ static bool socket_turn(struct ls_link *link)
         greet(link);
         return true;
     }
-    if (link->channel.fd < 0 || !has_room(link))
-        return false;
+    if (link->channel.fd < 0 || !has_room(link) || link->saying[LS_LINK_ANSWERED].size > 0)
+        return false; /* ctrl is slow: what it asks waits with it, and not in the queue of events */
     if (link->answer_size > 0) {
         if (!ls_channel_send(&link->channel, link->answer, link->answer_size))
             return false;

@@ -72,6 +72,7 @@ class Node:
         self.socket = os.path.join(directory, "ctrl.sock")
         self.log = os.path.join(directory, "log")
         self.process = None
+        self.config = None  # its own cluster file; None: the cluster's
 
 
 class Cluster:
@@ -175,16 +176,17 @@ class Cluster:
             self.start_node(number, "--bootstrap")
         self.wait_ready(timeout)
 
-    def start_node(self, number, *options):
+    def start_node(self, number, *options, config=None):
         """The node's ctrl, which starts its dataplane. --bootstrap makes its durable record: once in its life."""
         node = self.nodes[number]
+        node.config = config or node.config or self.config
         # A process group of its own, so that Ctrl-C at a terminal reaches us alone and we end the nodes in order. Not a
         # session: the kernel groups tasks by session (autogroup), and pollers that yield to each other only yield
         # within their group; those of another one were kept from running for seconds.
         with open(node.log, "ab") as log:
             node.process = subprocess.Popen(
                 ["ip", "netns", "exec", node.namespace, os.path.join(self.build, "ctrl", "lockstep-ctrl"), "--config",
-                 self.config, "--node", str(number), "--dataplane",
+                 node.config, "--node", str(number), "--dataplane",
                  os.path.join(self.build, "dataplane", "lockstep-dataplane"), *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
 
@@ -197,7 +199,12 @@ class Cluster:
             if node.process is not None and node.process.poll() is not None:
                 raise ClusterError(f"node {number}: ctrl ended with status {node.process.returncode}\n"
                                    + self.log_tail(number))
-            roles.append(self.role(number))
+            try:
+                status = self.status(number)
+            except (OSError, ClusterError, http.client.HTTPException):
+                return False
+            # a node that is still joining follows too, but does not count yet
+            roles.append(status["role"] if status["state"] == "full" else "joining")
         return roles.count("sequencer") == 1 and roles.count("follower") == len(roles) - 1
 
     def stop_node(self, number, patience=10.0):
@@ -309,6 +316,25 @@ class Cluster:
     def counters(self, number):
         """The dataplane's counters by name, its workers together."""
         return self.status(number).get("counters", {})
+
+    def node(self, number):
+        return self.nodes.get(number) or self.spares[number]
+
+    def join_spare(self, number):
+        """Starts a node that is to become a member: from now on it is one of the cluster's."""
+        node = self.nodes[number] = self.spares.pop(number)
+        self.start_node(number, "--join", config=os.path.join(node.directory, "cluster.yaml"))
+
+    def forget(self, number):
+        """A node that was removed: it is stopped, and no longer one of the cluster's."""
+        self.stop_node(number)
+        del self.nodes[number]
+
+    def is_voter(self, number):
+        """As the sequencer knows it."""
+        sequencer = self.sequencer()
+        members = self.status(sequencer)["members"] if sequencer else []
+        return any(m["node"] == number and m["role"] == "voter" for m in members)
 
     def role(self, number):
         try:

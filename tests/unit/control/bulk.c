@@ -349,7 +349,8 @@ static void test_flip_scrub(void **state)
     node_stop(&a);
 }
 
-/* The end comes at once, wherever it is: nobody makes the cut, nobody takes the image. Memory checkers see the rest. */
+/* The end comes at once, wherever it is: nobody makes the cut, a slow rate, nobody takes the image. Memory checkers see
+ * the rest. */
 static void test_stop(void **state)
 {
     struct ls_bulk_job what = {.kind = LS_BULK_CHECKPOINT};
@@ -366,6 +367,17 @@ static void test_stop(void **state)
         usleep(100);
     node_stop(&a);
     ls_rcu_online();
+    /* slower than anybody waits */
+    what.bytes_per_second = 1;
+    node_start(&a, false, 0, 0);
+    history(&a);
+    assert_true(ls_bulk_post(&a.bulk, &what));
+    while (atomic_load(&a.seam.cut_state) != LS_CUT_OPEN || !atomic_load(&a.seam.cut_sessions))
+        (void)node_turn(&a);
+    ls_rcu_offline();
+    node_stop(&a);
+    ls_rcu_online();
+    what.bytes_per_second = 0;
     what.kind = LS_BULK_RESTORE;
     node_start(&b, true, 3, 0);
     assert_true(ls_bulk_post(&b.bulk, &what));

@@ -45,7 +45,8 @@ static struct ls_control_header put(uint32_t type, uint64_t id, const void *body
     const char *wrong;
 
     memcpy(message, &header, sizeof(header));
-    memcpy(BODY, body, size);
+    if (size > 0)
+        memcpy(BODY, body, size);
     if (members != NULL) {
         ls_membership_write(members, record);
         memcpy(BODY + size, record, records);

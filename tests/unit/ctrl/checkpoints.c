@@ -195,11 +195,43 @@ static void test_refused(void **state)
     assert_int_equal(verify("checkpoint-1-5.lsc"), LS_CHECKPOINT_DAMAGED);
 }
 
+/* As a dataplane writes them: listed, adopted, verified, and every damage found. */
+static void test_real(void **state)
+{
+    struct ls_checkpoint_job job = {.type = &ls_echo, .cluster = RIG_CLUSTER, .generation = 1};
+    struct ls_cut cut = {.seq = 33, .position = 4096, .digest = 99, .epochs = 1, .epoch = {{.epoch = 1, .seq = 1}}};
+    struct ls_machine *machine = ls_echo.create(NULL, NULL);
+    static const uint8_t sessions[100] = {1};
+    char path[LS_CHECKPOINTS_PATH_MAX];
+    const struct ls_checkpoint_file *file;
+
+    (void)state;
+    c = ls_checkpoints_open(base, data_dir, RIG_CLUSTER, 1, &ls_checkpoint_files, error);
+    ls_checkpoints_new_path(c, path);
+    assert_int_equal(ls_echo.checkpoint_begin(machine), 0);
+    assert_int_equal(ls_checkpoint_file_write(&job, &cut, sessions, sizeof(sessions), machine, path, 0, error), 0);
+    ls_echo.checkpoint_end(machine);
+    ls_echo.destroy(machine);
+    assert_int_equal(ls_checkpoints_adopt(c, error), 0);
+    file = ls_checkpoints_newest(c, 4096);
+    assert_non_null(file);
+    assert_string_equal(file->name, "checkpoint-1-33.lsc");
+    assert_string_equal(file->machine, "echo");
+    assert_int_equal(file->digest, 99);
+    assert_int_equal(verify("checkpoint-1-33.lsc"), LS_CHECKPOINT_GOOD);
+    rig_damage(at("checkpoint-1-33.lsc"), (long)file->size - 10);
+    assert_int_equal(ls_checkpoints_scan(c), 0);
+    assert_int_equal(verify("checkpoint-1-33.lsc"), LS_CHECKPOINT_DAMAGED);
+    rig_damage(at("checkpoint-1-33.lsc"), 40);
+    assert_int_equal(ls_checkpoints_scan(c), 0);
+    assert_int_equal(ls_checkpoints_find(c, "checkpoint-1-33.lsc")->state, LS_CHECKPOINT_DAMAGED);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {TEST(test_list),  TEST(test_names), TEST(test_verify),
-                                       TEST(test_adopt), TEST(test_prune), TEST(test_refused)};
+    const struct CMUnitTest tests[] = {TEST(test_list),  TEST(test_names),   TEST(test_verify), TEST(test_adopt),
+                                       TEST(test_prune), TEST(test_refused), TEST(test_real)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -557,6 +557,21 @@ static void test_drift(void **state)
     world_end(&w);
 }
 
+/* Two of two differ: nobody can say who is wrong. */
+static void test_drift_split(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_crash(&w, 3);
+    world_append(&w, 1, 40);
+    world_run(&w, 5 * MS);
+    w.node[2].dp.digest_flip = 1;
+    world_run(&w, 100 * MS);
+    assert_true(said(1, "no majority of them agrees"));
+    assert_int_equal(w.node[1].spawned + w.node[2].spawned, 2);
+    world_end(&w);
+}
+
 static void test_halted(void **state)
 {
     (void)state;
@@ -723,6 +738,11 @@ static void test_removal_refused(void **state)
     expect(EEXIST, "voter already");
     world_command(&w, 1, LS_COMMAND_MEMBER_PROMOTE, 9, 0, false, 4);
     expect(ENOENT, "add it first");
+    struct ls_ctrl_command same = {.kind = LS_COMMAND_MEMBER_ADD};
+    world_member(&same.member, 2, LS_MEMBER_LEARNER);
+    same.member.node = 4;
+    ls_ctrl_command(w.node[1].ctrl, &same, 6, w.now);
+    expect(EADDRINUSE, "address of node 2");
     world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 3, 0, false, 5);
     done_within(50 * MS);
     expect(0, "node 3 is removed");
@@ -837,6 +857,7 @@ int main(void)
         cmocka_unit_test(test_restart_back_off),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_drift),
+        cmocka_unit_test(test_drift_split),
         cmocka_unit_test(test_halted),
         cmocka_unit_test(test_handover),
         cmocka_unit_test(test_add_promote_remove),

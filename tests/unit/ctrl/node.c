@@ -593,6 +593,38 @@ static void test_lock(void **state)
     node_drop();
 }
 
+/* A checkpoint that cannot be made, found or fetched: each says so, once, and the next may be asked for. */
+static void test_checkpoint(void **state)
+{
+    struct ls_keeper_view keeper;
+
+    (void)state;
+    record_make(true);
+    node_make();
+    assert_true(ls_node_start(&node));
+    assert_int_equal(ls_keeper_make(node.keeper, on_commanded, &node), -ENOTCONN); /* not ready yet */
+    assert_true(loop_until(leads));
+    for (int i = 0; i < 2; i++) { /* played: it says that it is written, and there is no file */
+        command_error = -1;
+        assert_int_equal(ls_keeper_make(node.keeper, on_commanded, &node), 0);
+        ls_keeper_view(node.keeper, &keeper);
+        assert_true(keeper.running);
+        assert_string_equal(keeper.what, "writing");
+        assert_true(loop_until(is_commanded));
+        assert_int_equal(command_error, ENOENT);
+    }
+    assert_true(is_said("checkpoint: not written: "));
+    ls_keeper_view(node.keeper, &keeper);
+    assert_false(keeper.running);
+    assert_int_equal(keeper.failed, 2);
+    assert_int_equal(ls_keeper_verify(node.keeper, "checkpoint-1-3.lsc", on_commanded, &node), -ENOENT);
+    assert_int_equal(ls_keeper_restore(node.keeper, "checkpoint-1-3.lsc", on_commanded, &node), -ENOENT);
+    assert_int_equal(ls_keeper_restore(node.keeper, "../record", on_commanded, &node), -ENOENT);
+    ls_keeper_get(node.keeper, 1 << 2, 100); /* nobody has an address: the brain is told, from the loop */
+    event_base_loop(node.base, EVLOOP_NONBLOCK);
+    stop();
+}
+
 int main(int argc, char **argv)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -613,7 +645,8 @@ int main(int argc, char **argv)
                                        WITH(test_socket_path),
                                        WITH(test_answers_unread),
                                        WITH(test_descriptors_gone),
-                                       WITH(test_lock)};
+                                       WITH(test_lock),
+                                       WITH(test_checkpoint)};
 
     if (played_is_meant(argc, argv))
         return played_run(argc, argv);

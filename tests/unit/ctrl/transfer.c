@@ -30,6 +30,7 @@ struct end {
 
 static struct event_base *base;
 static struct end end[4];
+static uint32_t silence_ms; /* 0: the default */
 static char root[] = "/tmp/lockstep-transfer-XXXXXX";
 
 /* A disk that fails on purpose: bytes that may still be written; then `write_errno`. */
@@ -145,6 +146,7 @@ static void end_start(uint16_t node, uint16_t port, uint64_t rate)
     config.checkpoints = e->checkpoints;
     config.bytes_per_second = rate;
     config.pause_ms = 1;
+    config.silence_ms = silence_ms;
     e->transfer = ls_transfer_create(&config, &io);
     e->peers = ls_peers_create(base, RIG_CLUSTER, node, (struct ls_addr){LOOPBACK, port}, &peers, error, sizeof(error));
     assert_non_null(e->transfer);
@@ -522,6 +524,26 @@ static void test_crowd(void **state)
     UNTIL((ls_transfer_view(end[2].transfer, &view), view.served + view.waiting == 0));
 }
 
+/* One who does not read is left after a while; meanwhile a bounded part of the file waits in memory. */
+static void test_slow_reader(void **state)
+{
+    struct ls_transfer_view view;
+    int fd;
+
+    (void)state;
+    silence_ms = 500;
+    begin(0);
+    silence_ms = 0;
+    put(2, 10, 32 * 1024 * 1024);
+    fd = stranger(2);
+    stranger_ask(fd);
+    UNTIL((ls_transfer_view(end[2].transfer, &view), view.served == 1));
+    UNTIL(strstr(end[2].said, "it does not read what is sent to it") != NULL);
+    ls_transfer_view(end[2].transfer, &view);
+    assert_int_equal(view.served, 0);
+    close(fd);
+}
+
 static void test_garbage(void **state)
 {
     struct ls_bulk_head wrong[] = {{UINT32_MAX, 1},  {0, 0},  {4, LS_BULK_ASK},
@@ -543,6 +565,32 @@ static void test_garbage(void **state)
     get(0);
     UNTIL(end[1].dones == 1);
     assert_int_equal(end[1].error, 0);
+}
+
+/* A source that takes the connection and says nothing is left for the next one. */
+static void test_silent_source(void **state)
+{
+    struct ls_transfer_source from[2];
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t length = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    silence_ms = 2500; /* longer than what lies between two signs of life of one that prepares */
+    begin(0);
+    silence_ms = 0;
+    put(3, 9, 100);
+    at.sin_addr.s_addr = htonl(LOOPBACK);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &length), 0);
+    from[0] = (struct ls_transfer_source){2, {LOOPBACK, ntohs(at.sin_port)}};
+    from[1] = source(3);
+    assert_int_equal(ls_transfer_get(end[1].transfer, from, 2, 0), 0);
+    UNTIL(end[1].dones == 1);
+    assert_int_equal(end[1].error, 0);
+    assert_non_null(strstr(end[1].said, "node 2: it says nothing any more"));
+    close(fd);
 }
 
 /* ---- frames ---- */
@@ -587,10 +635,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_fetch),          TEST(test_made),    TEST(test_make_fails),  TEST(test_resume),
-        TEST(test_resume_changed), TEST(test_damaged), TEST(test_all_damaged), TEST(test_other_source),
-        TEST(test_disk_full),      TEST(test_cancel),  TEST(test_crowd),       TEST(test_garbage),
-        TEST(test_frames),
+        TEST(test_fetch),          TEST(test_made),          TEST(test_make_fails),  TEST(test_resume),
+        TEST(test_resume_changed), TEST(test_damaged),       TEST(test_all_damaged), TEST(test_other_source),
+        TEST(test_disk_full),      TEST(test_cancel),        TEST(test_crowd),       TEST(test_slow_reader),
+        TEST(test_garbage),        TEST(test_silent_source), TEST(test_frames),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -352,6 +352,8 @@ static void persisted(struct world *w, struct event *e)
 {
     struct node *n = &w->node[e->node];
 
+    if (e->life != n->life)
+        return; /* its ctrl died before it was written */
     if (e->ok) {
         assert_true(e->durable.promise >= n->disk.promise);         /* E1 */
         assert_true(e->durable.incarnation >= n->disk.incarnation); /* O3 */
@@ -364,7 +366,7 @@ static void persisted(struct world *w, struct event *e)
         world_crash(w, e->node);
         return;
     }
-    if (n->ctrl != NULL && e->life == n->life)
+    if (n->ctrl != NULL)
         ls_ctrl_persisted(n->ctrl, e->ok, w->now);
 }
 
