@@ -537,6 +537,8 @@ static void signals_prepare(void)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    /* The kernel sends it to a stopped process whose parent ends: a paused dataplane is to outlive its ctrl too. */
+    signal(SIGHUP, SIG_IGN);
 }
 
 static bool is_stopped(void)

@@ -392,6 +392,15 @@ void ls_keeper_view(const struct ls_keeper *keeper, struct ls_keeper_view *view)
     }
 }
 
+static void on_fetch_progress(void *user, uint16_t from, uint64_t bytes, uint64_t expected)
+{
+    struct ls_keeper *keeper = user;
+
+    (void)from; /* the transfer's own view says it */
+    keeper->progress.bytes = bytes;
+    keeper->progress.expected = expected;
+}
+
 static void on_transfer_say(void *user, const char *text)
 {
     say(user, LS_CTRL_INFO, "", text);
@@ -400,7 +409,11 @@ static void on_transfer_say(void *user, const char *text)
 struct ls_keeper *ls_keeper_create(struct ls_node *node, char *error)
 {
     struct ls_keeper *keeper = calloc(1, sizeof(*keeper));
-    struct ls_transfer_io io = {.user = keeper, .make = on_make_wanted, .done = on_fetched, .say = on_transfer_say};
+    struct ls_transfer_io io = {.user = keeper,
+                                .make = on_make_wanted,
+                                .done = on_fetched,
+                                .progress = on_fetch_progress,
+                                .say = on_transfer_say};
     struct ls_transfer_config config = {.base = node->base,
                                         .cluster = node->config->cluster,
                                         .generation = node->record.durable.generation,
