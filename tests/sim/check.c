@@ -277,7 +277,8 @@ static void commit_find(struct sim *sim, struct sim_epoch *epoch, struct sim_nod
         if (!(voters >> i & 1))
             continue;
         bool own = node->id == epoch->node;
-        uint64_t holds = own ? (node->incarnation == epoch->incarnation ? epoch->last_end : 0) : epoch->acked[i];
+        uint64_t holds = own ? (node->replica != NULL && node->incarnation == epoch->incarnation ? epoch->last_end : 0)
+                             : epoch->acked[i];
         uint32_t at = n++;
         for (; at > 0 && sorted[at - 1] < holds; at--)
             sorted[at] = sorted[at - 1];
