@@ -112,30 +112,45 @@ static bool dataplane_listens(struct ls_faults *faults)
     return true;
 }
 
-/* Tells what differs from what was told. The last question carries `done`; false: there was nothing to tell, or nobody
+/* Tells what differs from what was told. The first question carries `done`; false: there was nothing to tell, or nobody
  * to tell it, and done() will not be called. */
 static bool tell(struct ls_faults *faults, uint64_t id, ls_faults_done done, void *user)
 {
-    struct ls_control_fault network;
+    struct ls_control_fault network, told = faults->network;
     bool asked = false;
 
     for (uint32_t worker = 0; worker < LS_WORKERS; worker++) {
         struct ls_control_slow slow = {.turn_ns = ls_fault_list_slow_ns(&faults->list, worker), .worker = worker};
+        uint64_t before = faults->slow_ns[worker];
 
-        if (slow.turn_ns == faults->slow_ns[worker])
+        if (slow.turn_ns == before)
             continue;
-        if (ask(faults, LS_CONTROL_SLOW, &slow, sizeof(slow), asked ? 0 : id, asked ? NULL : done, user)) {
-            faults->slow_ns[worker] = slow.turn_ns;
+        faults->slow_ns[worker] = slow.turn_ns; /* first: the answer may come at once */
+        if (ask(faults, LS_CONTROL_SLOW, &slow, sizeof(slow), asked ? 0 : id, asked ? NULL : done, user))
             asked = true;
-        }
+        else
+            faults->slow_ns[worker] = before;
     }
     ls_fault_list_network(&faults->list, &network);
-    if (memcmp(&network, &faults->network, sizeof(network)) != 0 &&
-        ask(faults, LS_CONTROL_FAULT, &network, sizeof(network), asked ? 0 : id, asked ? NULL : done, user)) {
-        faults->network = network;
-        asked = true;
-    }
+    if (memcmp(&network, &told, sizeof(network)) == 0)
+        return asked;
+    faults->network = network;
+    if (ask(faults, LS_CONTROL_FAULT, &network, sizeof(network), asked ? 0 : id, asked ? NULL : done, user))
+        return true;
+    faults->network = told;
     return asked;
+}
+
+/* Does the dataplane have what the list says? */
+static bool is_told(const struct ls_faults *faults)
+{
+    struct ls_control_fault network;
+
+    for (uint32_t worker = 0; worker < LS_WORKERS; worker++)
+        if (ls_fault_list_slow_ns(&faults->list, worker) != faults->slow_ns[worker])
+            return false;
+    ls_fault_list_network(&faults->list, &network);
+    return memcmp(&network, &faults->network, sizeof(network)) == 0;
 }
 
 static void tell_again(struct ls_faults *faults)
@@ -282,7 +297,7 @@ void ls_faults_add(struct ls_faults *faults, const struct ls_fault_entry *entry,
                                                                            : tell(faults, id, done, user));
     if (asked)
         return;
-    if (listens && (entry->kind == LS_FAULT_NETWORK || entry->kind == LS_FAULT_SLOW)) {
+    if (listens && (entry->kind == LS_FAULT_NETWORK || entry->kind == LS_FAULT_SLOW) && is_told(faults)) {
         done(user, 0, "", id); /* changes nothing beside those that are in force: a cut that is cut already */
         return;
     }

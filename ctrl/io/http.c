@@ -408,7 +408,7 @@ static struct bufferevent *on_connection(struct event_base *base, void *argument
     static const struct timeval now = {0};
     struct ls_http_connections *connections = argument;
     struct bufferevent **slot = connection_slot(connections);
-    struct bufferevent *bufferevent = bufferevent_socket_new(base, -1, 0);
+    struct bufferevent *bufferevent = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 
     if (bufferevent == NULL)
         return NULL;
