@@ -22,6 +22,7 @@
 
 #include <lockstep/state_machine.h>
 
+#include "control/bulk.h"
 #include "control/checks.h"
 #include "control/config.h"
 #include "control/eal.h"
@@ -41,6 +42,7 @@ struct options {
     uint64_t node;
     uint64_t incarnation;
     uint64_t promise;
+    uint64_t generation; /* 0: the cluster file's */
     uint64_t control_fd;
     bool check_config;
     bool has_control_fd;
@@ -60,7 +62,7 @@ static struct node {
     struct ls_seam seam;
     struct ls_gp gp;
     const struct ls_state_machine *type;
-    struct ls_machine *machine;
+    struct ls_bulk bulk; /* owns the state machine */
     struct ls_replica *replica;
     struct ls_executor *executor;
     struct ls_view_holder view;
@@ -86,13 +88,15 @@ static void say(const char *format, ...)
 
 static const char usage[] =
     "Usage: lockstep-dataplane --config FILE --node N --incarnation I --promise E --control-fd FD --counters PATH\n"
+    "                          [--generation G]\n"
     "       lockstep-dataplane --check-config --config FILE [--node N]\n"
     "\n"
     "  --config FILE     the cluster file\n"
     "  --node N          which of its nodes this is\n"
     "  --incarnation I   number of this start, raised durably by lockstep-ctrl before each\n"
     "  --promise E       epoch to begin sealed at\n"
-    "  --control-fd FD   socket to lockstep-ctrl, which starts this program\n"
+    "  --generation G    of the cluster, where it is another than the cluster file's (after a recovery)\n"
+    "  --control-fd FD   listening SEQPACKET socket for lockstep-ctrl, which starts this program\n"
     "  --counters PATH   where to make the counters page\n"
     "  --check-config    only say whether the cluster file is right; with --node, whether this machine is, too\n";
 
@@ -114,6 +118,7 @@ static bool options_parse(int argc, char **argv, struct options *options)
                                           {"node", required_argument, NULL, 'n'},
                                           {"incarnation", required_argument, NULL, 'i'},
                                           {"promise", required_argument, NULL, 'p'},
+                                          {"generation", required_argument, NULL, 'g'},
                                           {"control-fd", required_argument, NULL, 'f'},
                                           {"counters", required_argument, NULL, 'o'},
                                           {"check-config", no_argument, NULL, 'k'},
@@ -135,6 +140,9 @@ static bool options_parse(int argc, char **argv, struct options *options)
             break;
         case 'p':
             ok = number_parse("promise", optarg, UINT64_MAX - 1, &options->promise);
+            break;
+        case 'g':
+            ok = number_parse("generation", optarg, UINT32_MAX, &options->generation);
             break;
         case 'f':
             ok = options->has_control_fd = number_parse("control-fd", optarg, 1 << 20, &options->control_fd);
@@ -178,6 +186,8 @@ static bool config_load(void)
         say("%s", error);
         return false;
     }
+    if (node.options.generation != 0)
+        node.config.generation = (uint32_t)node.options.generation;
     if (node.options.node == 0)
         return true;
     node.self = ls_config_find(&node.config, (uint16_t)node.options.node);
@@ -265,7 +275,7 @@ static bool port_open(void)
     return true;
 }
 
-static bool state_create(void)
+static bool state_create(struct ls_machine **machine)
 {
     struct ls_machine_limits limits = {.keys = node.config.keys, .bytes = node.config.bytes};
     int error;
@@ -287,8 +297,8 @@ static bool state_create(void)
         return false;
     }
     node.type = node.config.machine == LS_MACHINE_KV ? &ls_kv : &ls_echo;
-    node.machine = node.type->create(&limits, &node.gp.grace);
-    if (node.machine == NULL) {
+    *machine = node.type->create(&limits, &node.gp.grace);
+    if (*machine == NULL) {
         say("state machine %s: no memory for %" PRIu64 " keys and %" PRIu64 " bytes: %s: lower limits.keys or "
             "limits.bytes",
             node.type->name, limits.keys, limits.bytes, strerror(errno));
@@ -297,7 +307,7 @@ static bool state_create(void)
     return true;
 }
 
-static bool replica_create(void)
+static bool replica_create(struct ls_machine *machine)
 {
     const struct ls_config *config = &node.config;
     struct ls_replica_config replica = {
@@ -332,15 +342,14 @@ static bool replica_create(void)
         .window = config->window,
     };
 
-    replica.members = ls_config_members(config, replica.member);
     node.replica = ls_replica_create(&replica, &node.log, &node.seam, &ls_fault_port(node.fault)->io, node.type,
-                                     node.machine, &node.page->replica, &node.page->worker[LS_WORKER_NET].counters);
+                                     machine, &node.page->replica, &node.page->worker[LS_WORKER_NET].counters);
     if (node.replica == NULL) {
         say("the replica cannot be made: %s", strerror(errno));
         return false;
     }
     node.executor = ls_executor_create(&executor, &node.log, &node.seam, ls_dpdk_port_apply_io(node.port), node.type,
-                                       node.machine, &node.page->replica, &node.page->worker[LS_WORKER_APPLY].counters);
+                                       machine, &node.page->replica, &node.page->worker[LS_WORKER_APPLY].counters);
     if (node.executor == NULL) {
         say("the executor cannot be made: %s", strerror(errno));
         return false;
@@ -454,9 +463,36 @@ static void on_signal(int number)
     errno = saved;
 }
 
-static bool control_prepare(void)
+/* The state machine is bulk's from here on. */
+static bool bulk_start(struct ls_machine *machine)
 {
-    struct ls_view view = {.epoch = node.options.promise, .node = node.self->id};
+    const struct ls_config *config = &node.config;
+    bool sleeps = config->idle == LS_IDLE_SLEEP;
+    struct ls_bulk_config bulk = {
+        .type = node.type,
+        .limits = {.keys = config->keys, .bytes = config->bytes},
+        .cluster = config->cluster,
+        .generation = config->generation,
+        .sessions_max = config->sessions,
+        .scrub_ns = config->scrub_ns,
+        .executor = node.executor,
+        .seam = &node.seam,
+        .gp = &node.gp,
+        .page = &node.page->replica,
+        .apply = sleeps ? &node.lcore[node.lcores - 1].waker : NULL,
+        .control = &node.link.waker,
+        .root = "",
+    };
+    int error = ls_bulk_start(&node.bulk, &bulk, machine);
+
+    if (error != 0)
+        say("the bulk thread cannot be started: %s", strerror(-error));
+    return error == 0;
+}
+
+static bool control_prepare(struct ls_machine *machine)
+{
+    struct ls_view view = {.epoch = node.options.promise, .node = node.self->id, .role = LS_ROLE_OUTSIDE};
     struct ls_link *link = &node.link;
     int error = ls_waker_init(&link->waker);
 
@@ -464,26 +500,32 @@ static bool control_prepare(void)
         say("no file descriptor for the control thread: %s", strerror(-error));
         return false;
     }
-    link->fd = (int)node.options.control_fd;
-    link->incarnation = node.options.incarnation;
     link->promise = node.options.promise;
     link->faults_allowed = node.config.faults_allowed;
     link->seam = &node.seam;
     link->log = &node.log;
     link->page = node.page;
     link->fault = node.fault;
+    for (uint32_t i = 0; i < node.lcores; i++)
+        for (uint32_t j = 0; j < node.lcore[i].workers; j++)
+            link->slow[node.lcore[i].worker[j].page - node.page->worker] = &node.lcore[i].worker[j].slow;
+    link->bulk = &node.bulk;
     link->net = node.config.idle == LS_IDLE_SLEEP ? &node.lcore[0].waker : NULL;
     link->view = &node.view;
     link->grace_want = grace_want;
     link->grace_user = &node.gp;
     link->buffers = buffers;
     link->buffers_user = node.port;
-    view.members = ls_config_members(&node.config, view.member);
+    error = ls_link_init(link, (int)node.options.control_fd, node.self->id, node.options.incarnation);
+    if (error != 0) {
+        say("--control-fd %" PRIu64 " cannot be listened on: %s", node.options.control_fd, strerror(-error));
+        return false;
+    }
     ls_view_init(&node.view, &node.gp.grace, &view);
     error = ls_telemetry_register(node.page, &node.view);
     if (error != 0)
         say("note: DPDK telemetry has no lockstep commands: %s", strerror(-error));
-    return true;
+    return bulk_start(machine);
 }
 
 /* Before EAL, so that a start that is broken off leaves nothing of EAL's behind either. */
@@ -495,6 +537,8 @@ static void signals_prepare(void)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    /* The kernel sends it to a stopped process whose parent ends: a paused dataplane is to outlive its ctrl too. */
+    signal(SIGHUP, SIG_IGN);
 }
 
 static bool is_stopped(void)
@@ -505,21 +549,32 @@ static bool is_stopped(void)
     return true;
 }
 
+static int socket_option(int option)
+{
+    socklen_t size = sizeof(int);
+    int value = -1;
+
+    return getsockopt((int)node.options.control_fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
 /* Messages keep their bounds only on a SEQPACKET socket; on a stream they would be read as nonsense. */
 static bool control_fd_check(void)
 {
-    int type = 0;
-    socklen_t size = sizeof(type);
+    int type = socket_option(SO_TYPE);
 
-    if (getsockopt((int)node.options.control_fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET)
+    if (type == SOCK_SEQPACKET && socket_option(SO_ACCEPTCONN) == 1)
         return true;
-    say("--control-fd %" PRIu64 ": not a SEQPACKET socket (%s): this program is started by lockstep-ctrl",
-        node.options.control_fd, type != 0 ? "a socket of another type" : strerror(errno));
+    say("--control-fd %" PRIu64 ": not a listening SEQPACKET socket (%s): this program is started by lockstep-ctrl",
+        node.options.control_fd,
+        type == SOCK_SEQPACKET ? "it does not listen"
+        : type >= 0            ? "a socket of another type"
+                               : strerror(errno));
     return false;
 }
 
 static bool start(void)
 {
+    struct ls_machine *machine = NULL;
     char error[1024];
 
     if (!control_fd_check() || !machine_check() || !lock_take())
@@ -539,8 +594,8 @@ static bool start(void)
         node.self->id, node.config.name, node.options.incarnation, node.hugepages ? "huge pages" : "no huge pages",
         ls_checks_has_iommu("") ? "yes" : "no", node.self->lcore_net, node.self->lcore_apply,
         node.config.machine == LS_MACHINE_KV ? "kv" : "echo");
-    if (!is_stopped() && port_open() && !is_stopped() && state_create() && replica_create() && workers_prepare() &&
-        control_prepare())
+    if (!is_stopped() && port_open() && !is_stopped() && state_create(&machine) && replica_create(machine) &&
+        workers_prepare() && control_prepare(machine))
         return true;
     ls_eal_stop();
     return false;
@@ -566,6 +621,7 @@ static bool stop(void)
     uint32_t free_buffers = 0, total = 0;
     struct ls_frame frame;
 
+    ls_bulk_stop(&node.bulk);
     atomic_store_explicit(&node.stop, true, memory_order_release);
     for (uint32_t i = 0; i < node.lcores; i++)
         ls_waker_wake(&node.lcore[i].waker);
@@ -577,7 +633,7 @@ static bool stop(void)
         io->release(io, &frame);
     }
     ls_replica_destroy(node.replica);
-    node.type->destroy(node.machine);
+    ls_bulk_free(&node.bulk);
     ls_fault_destroy(node.fault);
     ls_dpdk_port_stop(node.port);
     ls_dpdk_port_buffers(node.port, &free_buffers, &total);
@@ -588,6 +644,7 @@ static bool stop(void)
     ls_seam_free(&node.seam);
     ls_log_free(&node.log);
     ls_page_close(node.page);
+    ls_link_free(&node.link);
     ls_eal_stop();
     return free_buffers == total;
 }

@@ -50,7 +50,8 @@ struct ls_load_worker {
     uint32_t free_count;
     uint64_t due_ns; /* open loop: of the next operation */
     struct ls_load_results results;
-    uint8_t *put; /* the operation that is being built */
+    struct ls_timeline timeline; /* if wanted */
+    uint8_t *put;                /* the operation that is being built */
     int error;
     _Atomic bool ended;
     _Atomic uint64_t good;
@@ -126,6 +127,8 @@ static void on_done(void *user, const struct ls_reply *reply)
 
     w->free[w->free_count++] = o;
     w->results.retries += reply->retries;
+    if (w->options->timeline)
+        ls_timeline_note(&w->timeline, now, good);
     w->results.status[answered && reply->status < LS_LOAD_STATUS_MAX ? reply->status : LS_LOAD_STATUS_MAX]++;
     if (!good) {
         add(&w->failed, 1);
@@ -197,6 +200,8 @@ static void *worker_main(void *argument)
         interval_follow(w);
         poll_for(w, POLL_LONGEST_NS);
     }
+    if (o->timeline)
+        ls_timeline_end(&w->timeline, w->free_count < o->window ? ls_clock_ns() : w->timeline.last_ns);
     w->results.status[LS_LOAD_STATUS_MAX] += o->window - w->free_count;
     add(&w->failed, o->window - w->free_count);
     atomic_store_explicit(&w->ended, true, memory_order_release);
@@ -233,6 +238,8 @@ static int worker_create(struct ls_load *load, uint32_t number, char *error)
     int result = w->put != NULL ? ls_load_results_init(&w->results) : -ENOMEM;
     for (uint32_t i = 0; i < 2 && result == 0; i++)
         result = ls_histogram_init(&w->interval[i], LATENCY_MAX_NS, 3);
+    if (result == 0 && o->timeline)
+        result = ls_timeline_init(&w->timeline, o->warmup + o->seconds);
     if (result != 0) {
         snprintf(error, LS_CONFIG_ERROR_MAX, "thread %u: %s", number + 1, strerror(-result));
         return result;
@@ -286,6 +293,7 @@ void ls_load_destroy(struct ls_load *load)
         struct ls_load_worker *w = &load->worker[i];
         ls_client_close(w->client);
         ls_load_results_free(&w->results);
+        ls_timeline_free(&w->timeline);
         ls_histogram_free(&w->interval[0]);
         ls_histogram_free(&w->interval[1]);
         free(w->put);
@@ -343,6 +351,8 @@ int ls_load_start(struct ls_load *load)
     for (uint32_t i = 0; i < o->threads; i++) {
         struct ls_load_worker *w = &load->worker[i];
         w->begin_ns = begin;
+        if (o->timeline)
+            ls_timeline_begin(&w->timeline, begin);
         w->warm_ns = begin + (uint64_t)(o->warmup * 1e9);
         w->end_ns = w->warm_ns + (uint64_t)(o->seconds * 1e9);
         int error = pthread_create(&w->thread, NULL, worker_main, w);
@@ -403,6 +413,14 @@ void ls_load_interval(struct ls_load *load, struct ls_histogram *latency, uint64
     *failed = failed_now - load->failed_seen;
     load->good_seen = good_now;
     load->failed_seen = failed_now;
+}
+
+int ls_load_timeline_write(const struct ls_load *load, FILE *to)
+{
+    const struct ls_timeline *timelines[LS_LOAD_THREADS_MAX];
+    for (uint32_t i = 0; i < load->options.threads; i++)
+        timelines[i] = &load->worker[i].timeline;
+    return ls_timeline_write(timelines, load->options.threads, to);
 }
 
 int ls_load_finish(struct ls_load *load, struct ls_load_results *results)

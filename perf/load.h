@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "histogram.h"
+#include "timeline.h"
 
 #define LS_LOAD_THREADS_MAX 64
 #define LS_LOAD_STATUS_MAX  64 /* statuses counted by number; the row behind them: no answer */
@@ -31,6 +32,7 @@ struct ls_load_options {
     enum ls_consistency consistency;
     uint32_t read_node; /* node id; 0: reads go to the sequencer */
     bool fill;          /* puts every key first */
+    bool timeline;      /* notes when operations are completed */
     uint64_t seed;
 };
 
@@ -57,6 +59,8 @@ int ls_load_start(struct ls_load *load);
 
 /* False once every thread has ended. */
 bool ls_load_is_running(struct ls_load *load);
+/* The timelines, after finish(), as JSON. 0 or -errno. */
+int ls_load_timeline_write(const struct ls_load *load, FILE *to);
 /* Asks them to end early; from a signal handler too. */
 void ls_load_interrupt(struct ls_load *load);
 

@@ -43,6 +43,7 @@ static void usage(FILE *to)
           "  -S, --seed N            of keys and values (1)\n"
           "      --hgrm FILE         percentile distribution in us, as HdrHistogram's plotter reads it\n"
           "      --json FILE         summary; - for standard output, then nothing else is printed there\n"
+          "      --timeline FILE     completions in each 10 ms and every pause of a thread above 2 ms, as JSON\n"
           "  -b, --bars              the distribution as bars too\n"
           "  -q, --quiet             no line per second\n"
           "Exit status: 0 all good, 1 an operation failed or went unanswered, 2 wrong usage, 3 no cluster.\n",
@@ -75,19 +76,22 @@ static enum ls_consistency consistency(const char *text)
 struct output {
     const char *hgrm;
     const char *json;
+    const char *timeline;
     bool quiet;
     bool bars;
 };
 
 static void options_read(int argc, char **argv, struct ls_load_options *o, struct output *output)
 {
-    enum { HGRM = 256, JSON };
+    enum { HGRM = 256, JSON, TIMELINE };
     static const struct option longs[] = {
-        {"config", 1, NULL, 'c'},      {"seconds", 1, NULL, 's'}, {"warmup", 1, NULL, 'u'}, {"window", 1, NULL, 'w'},
-        {"threads", 1, NULL, 't'},     {"rate", 1, NULL, 'r'},    {"reads", 1, NULL, 'R'},  {"keys", 1, NULL, 'k'},
-        {"consistency", 1, NULL, 'C'}, {"value", 1, NULL, 'v'},   {"fill", 0, NULL, 'f'},   {"read-node", 1, NULL, 'n'},
-        {"seed", 1, NULL, 'S'},        {"hgrm", 1, NULL, HGRM},   {"json", 1, NULL, JSON},  {"quiet", 0, NULL, 'q'},
-        {"bars", 0, NULL, 'b'},        {"help", 0, NULL, 'h'},    {NULL, 0, NULL, 0},
+        {"config", 1, NULL, 'c'},        {"seconds", 1, NULL, 's'}, {"warmup", 1, NULL, 'u'},
+        {"window", 1, NULL, 'w'},        {"threads", 1, NULL, 't'}, {"rate", 1, NULL, 'r'},
+        {"reads", 1, NULL, 'R'},         {"keys", 1, NULL, 'k'},    {"consistency", 1, NULL, 'C'},
+        {"value", 1, NULL, 'v'},         {"fill", 0, NULL, 'f'},    {"read-node", 1, NULL, 'n'},
+        {"seed", 1, NULL, 'S'},          {"hgrm", 1, NULL, HGRM},   {"json", 1, NULL, JSON},
+        {"quiet", 0, NULL, 'q'},         {"bars", 0, NULL, 'b'},    {"help", 0, NULL, 'h'},
+        {"timeline", 1, NULL, TIMELINE}, {NULL, 0, NULL, 0},
     };
     for (int c; (c = getopt_long(argc, argv, "c:s:u:w:t:r:R:k:C:v:fn:S:bqh", longs, NULL)) != -1;) {
         switch (c) {
@@ -135,6 +139,10 @@ static void options_read(int argc, char **argv, struct ls_load_options *o, struc
             break;
         case JSON:
             output->json = optarg;
+            break;
+        case TIMELINE:
+            output->timeline = optarg;
+            o->timeline = true;
             break;
         case 'q':
             output->quiet = true;
@@ -265,6 +273,17 @@ static int write_json(const char *path, const struct ls_load_options *o, const s
     return error;
 }
 
+static int write_timeline(const char *path, const struct ls_load *load)
+{
+    FILE *to = fopen(path, "w");
+    if (to == NULL)
+        return -errno;
+    int error = ls_load_timeline_write(load, to);
+    if (fclose(to) != 0 && error == 0)
+        error = -errno;
+    return error;
+}
+
 static int write_hgrm(const char *path, const struct ls_load_results *r)
 {
     struct ls_load_results both;
@@ -327,9 +346,13 @@ int main(int argc, char **argv)
     int json = output.json != NULL ? write_json(output.json, &options, &results, seconds) : 0;
     if (json != 0)
         fprintf(stderr, "lockstep-perf: --json %s: %s\n", output.json, strerror(-json));
+    int timeline = output.timeline != NULL ? write_timeline(output.timeline, running) : 0;
+    if (timeline != 0)
+        fprintf(stderr, "lockstep-perf: --timeline %s: %s\n", output.timeline, strerror(-timeline));
     if (failure != 0 || gave_up != 0)
         fprintf(stderr, "lockstep-perf: a thread gave up: %s\n", strerror(-(failure != 0 ? failure : gave_up)));
-    bool good = failure == 0 && gave_up == 0 && hgrm == 0 && json == 0 && results.failed == 0 && results.good > 0;
+    bool good = failure == 0 && gave_up == 0 && hgrm == 0 && json == 0 && timeline == 0 && results.failed == 0 &&
+                results.good > 0;
     ls_load_results_free(&results);
     ls_load_destroy(running);
     return good ? 0 : 1;

@@ -156,7 +156,6 @@ static void node_create(struct bench *b, uint32_t i, uint64_t log_size)
         .generation = 1,
         .node = (uint16_t)(i + 1),
         .incarnation = 1,
-        .members = NODES,
         .keys_max = limits.keys,
         .bytes_max = limits.bytes,
         .session_idle_ns = LS_SESSION_IDLE_DEFAULT,
@@ -164,8 +163,10 @@ static void node_create(struct bench *b, uint32_t i, uint64_t log_size)
         .window = LS_WINDOW_DEFAULT,
         .op_max = LS_OP_MAX_DEFAULT,
     };
+    struct ls_order found = {.kind = LS_ORDER_FOUND, .members = {.count = NODES}};
     for (uint32_t m = 0; m < NODES; m++)
-        config.member[m] = (struct ls_member){.node = (uint16_t)(m + 1), .role = LS_MEMBER_VOTER, .addr = node_addr(m)};
+        found.members.member[m] =
+            (struct ls_member){.node = (uint16_t)(m + 1), .role = LS_MEMBER_VOTER, .addr = node_addr(m)};
     struct ls_executor_config executor = {
         .cluster = CLUSTER,
         .generation = 1,
@@ -189,6 +190,7 @@ static void node_create(struct bench *b, uint32_t i, uint64_t log_size)
                                    &n->page.worker[LS_WORKER_NET].counters);
     if (n->replica == NULL)
         die("replica", errno);
+    ls_spsc_push(&n->seam.orders, &found);
     n->executor = ls_executor_create(&executor, &n->log, &n->seam, &n->port->io, b->type, n->machine, &n->page.replica,
                                      &n->page.worker[LS_WORKER_APPLY].counters);
     if (n->executor == NULL)

@@ -50,7 +50,7 @@ static void print_progress(const char *socket, uint64_t timeout_ns, char *said, 
         return;
     const json_t *checkpoint = json_object_get(status, "checkpoint");
     if (json_is_object(checkpoint))
-        snprintf(now, sizeof(now), "checkpoint is being %s: %" JSON_INTEGER_FORMAT " MB", text_of(checkpoint, "what"),
+        snprintf(now, sizeof(now), "checkpoint: %s, %" JSON_INTEGER_FORMAT " MB", text_of(checkpoint, "what"),
                  json_integer_value(json_object_get(checkpoint, "bytes")) / 1000000);
     else
         snprintf(now, sizeof(now), "%s", text_of(status, "change"));

@@ -46,7 +46,11 @@ static enum ls_peer_denial prevote_judge(struct ls_ctrl *c, uint16_t node, const
 
 void ctrl_prevote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header *h, const struct ls_peer_vote *vote)
 {
-    reply_send(c, node, LS_PEER_PREVOTE_REPLY, h->id, h->incarnation, vote->epoch, prevote_judge(c, node, vote));
+    enum ls_peer_denial denied = prevote_judge(c, node, vote);
+
+    reply_send(c, node, LS_PEER_PREVOTE_REPLY, h->id, h->incarnation, vote->epoch, denied);
+    if (denied == LS_DENIAL_BETTER)
+        ctrl_stand_first(c, node);
 }
 
 /* Does this node follow a live sequencer other than the candidate? Then the candidate is the one that is cut off. */

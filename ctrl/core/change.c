@@ -157,12 +157,27 @@ static bool removal_allowed(struct ls_ctrl *c, uint16_t node)
     return false;
 }
 
+/* Another member at one of these addresses; 0: none. */
+static uint16_t at_address(const struct ls_ctrl *c, const struct ls_member *m)
+{
+    for (uint32_t i = 0; i < c->members.count; i++) {
+        const struct ls_member *other = &c->members.member[i];
+        if (ls_addr_equal(other->addr, m->addr) || (m->ctrl.ip != 0 && ls_addr_equal(other->ctrl, m->ctrl)))
+            return other->node;
+    }
+    return 0;
+}
+
 static bool addition_allowed(struct ls_ctrl *c, const struct ls_member *m)
 {
+    uint16_t other = at_address(c, m);
+
     if (ls_membership_find(&c->members, m->node) != NULL)
         refuse(c, EEXIST, "node %u is a member already", m->node);
     else if (c->members.count >= LS_MEMBERS_MAX)
         refuse(c, ENOSPC, "there are %u members already, which is as many as can be: remove one", c->members.count);
+    else if (other != 0)
+        refuse(c, EADDRINUSE, "node %u has the address of node %u: look at addr and ctrl of both", m->node, other);
     else
         return true;
     return false;

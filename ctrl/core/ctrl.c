@@ -63,10 +63,9 @@ void ctrl_wake(struct ls_ctrl *c, uint64_t at)
 
 void ctrl_promise(struct ls_ctrl *c, uint64_t epoch, uint16_t vote)
 {
-    if (epoch < c->next.promise)
-        return;
-    if (epoch > c->next.promise)
-        c->epoch_since_ns = c->now;
+    if (epoch <= c->next.promise)
+        return; /* the vote of an epoch is never taken back */
+    c->epoch_since_ns = c->now;
     c->next.promise = epoch;
     c->next.vote = vote;
     c->next.founder = false;
@@ -99,7 +98,7 @@ static bool durable_equal(const struct ls_durable *a, const struct ls_durable *b
 
 static void record_step(struct ls_ctrl *c)
 {
-    if (c->writing || durable_equal(&c->disk, &c->next))
+    if (c->writing || c->disk_failed || durable_equal(&c->disk, &c->next))
         return;
     c->flight = c->next;
     c->writing = true;
@@ -152,6 +151,7 @@ void ls_ctrl_persisted(struct ls_ctrl *c, bool ok, uint64_t now_ns)
     } else {
         /* What is on the disk is not known any more: nothing may be said that depends on it, not now nor later. */
         c->next = c->disk;
+        c->disk_failed = true;
         ctrl_refuse(c, "the durable record cannot be written, so nothing may be promised: look at the disk of data_dir "
                        "(df, dmesg), then start this node again, or replace it");
     }
@@ -373,6 +373,13 @@ void ls_ctrl_dataplane_message(struct ls_ctrl *c, const struct ls_control_header
     if (!c->up)
         return;
     dataplane_take(c, header, body);
+    ctrl_advance(c, now_ns);
+}
+
+void ls_ctrl_dataplane_ending(struct ls_ctrl *c, uint64_t now_ns)
+{
+    event_begin(c, now_ns);
+    ctrl_kill(c);
     ctrl_advance(c, now_ns);
 }
 

@@ -29,7 +29,7 @@ struct ls_ctrl_times {
     uint64_t suspect_min;      /* a sequencer unheard for less is never suspected [25 ms] */
     uint64_t suspect_max;      /* ... for longer always is [200 ms] */
     uint64_t stall;            /* a worker without progress for so long: the dataplane counts as hung [40 ms] */
-    uint64_t stall_kill;       /* ... and is killed after so long [3 s] */
+    uint64_t stall_kill;       /* ... and is killed after so long, if the others are a majority without it [3 s] */
     uint64_t late;             /* observe() this much late: suspicions wait for fresh news [10 ms] */
     uint64_t status;           /* between two STATUS to each peer; on a change at once [20 ms] */
     uint64_t answer;           /* an election or admission step without answer is begun anew [30 ms] */
@@ -117,6 +117,9 @@ void ls_ctrl_start(struct ls_ctrl *ctrl, const struct ls_durable *durable, bool 
 void ls_ctrl_persisted(struct ls_ctrl *ctrl, bool ok, uint64_t now_ns);
 /* READY came. */
 void ls_ctrl_dataplane_up(struct ls_ctrl *ctrl, const struct ls_control_ready *ready, uint64_t now_ns);
+/* The process is being torn down, or has lost a part of itself: it serves nobody any more, though it is not reaped yet.
+ * The others are told at once; it is killed for good measure. dataplane_down() follows. */
+void ls_ctrl_dataplane_ending(struct ls_ctrl *ctrl, uint64_t now_ns);
 /* The process ended and is reaped; `how` in words. */
 void ls_ctrl_dataplane_down(struct ls_ctrl *ctrl, const char *how, uint64_t now_ns);
 /* A message from the dataplane that ls_message_check() let pass; answers to ids that others asked are the host's. */

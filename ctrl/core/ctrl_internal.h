@@ -20,9 +20,10 @@
 #include "drift.h"
 #include "peer_message.h"
 
-#define CTRL_EPOCHS_AHEAD (1ull << 20) /* one election a second for twelve days: no cluster gets there in one absence  \
-                                        */
-#define CTRL_COMMANDS 8                /* operators' commands under way here */
+#define CTRL_EPOCHS_AHEAD                                                                                              \
+    (1ull << 20)        /* one election a second for twelve days: no cluster gets there in one absence                 \
+                         */
+#define CTRL_COMMANDS 8 /* operators' commands under way here */
 
 /* A question to this node's dataplane; id 0: none is open. */
 struct ask {
@@ -35,7 +36,8 @@ struct peer {
     bool greeted; /* its HELLO came on some link since start */
     bool has_status;
     bool odd_said;
-    uint64_t incarnation; /* highest ever heard of it */
+    uint64_t backwards_ns; /* since when this link brings an incarnation below `incarnation`; 0: it does not */
+    uint64_t incarnation;  /* highest ever heard of it */
     uint64_t promise;
     uint64_t commit; /* from its HELLO */
     uint64_t status_ns;
@@ -47,8 +49,8 @@ enum stage { STAGE_IDLE, STAGE_PREVOTE, STAGE_PROMISE, STAGE_SEAL, STAGE_VOTE, S
 struct election {
     enum stage stage;
     uint64_t epoch;
-    uint64_t id;      /* of the question to the peers */
-    uint64_t granted; /* bits */
+    uint64_t id;              /* of the question to the peers */
+    uint64_t granted, denied; /* bits */
     uint64_t deadline_ns;
     uint64_t due_ns; /* IDLE: when to stand; 0: no reason to */
     uint32_t rounds;
@@ -148,6 +150,7 @@ struct ls_ctrl {
     /* record */
     struct ls_durable disk, next, flight;
     bool writing;
+    bool disk_failed; /* what is on the disk is not known: nothing is written over it */
 
     /* life of the dataplane */
     enum ls_ctrl_phase phase;
@@ -177,6 +180,7 @@ struct ls_ctrl {
     struct ls_drift drift;
     bool damaged; /* this copy is to be rebuilt */
     bool damage_said;
+    bool split_said;
     uint64_t checkpoint_due_ns;
     uint32_t checkpoint_tries;
     bool checkpoint_busy;
@@ -189,6 +193,7 @@ struct ls_ctrl {
     /* membership: the newest known, of the own log as soon as it has one */
     struct ls_membership members;
     bool members_committed;
+    uint64_t removed_seq;             /* this node is not in the membership of that entry; 0: it never was left out */
     bool members_own;                 /* of the own log */
     struct ls_membership own_members; /* of the own log, count 0: it has none */
     bool own_committed;
@@ -200,6 +205,7 @@ struct ls_ctrl {
     struct election election;
     struct ballot ballot;
     uint64_t seen;           /* highest promise of a counting member */
+    uint64_t seen_ns;        /* when it was heard of */
     uint64_t epoch_since_ns; /* when the promise was raised last */
     bool suspecting;
     bool stuck;
@@ -270,6 +276,7 @@ void ctrl_election_step(struct ls_ctrl *c);
 void ctrl_election_reset(struct ls_ctrl *c);
 /* Raises the epoch and asks for votes at once, without a pre-vote. */
 void ctrl_stand(struct ls_ctrl *c, bool handover);
+void ctrl_stand_first(struct ls_ctrl *c, uint16_t node);
 bool ctrl_sequencer_gone(struct ls_ctrl *c);
 void ctrl_prevote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);
 void ctrl_vote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);
@@ -298,6 +305,8 @@ void ctrl_reached(struct ls_ctrl *c, const struct ls_control_epoch *reached);
 /* ---- members.c ---- */
 void ctrl_members_set(struct ls_ctrl *c, const struct ls_membership *members, bool committed);
 void ctrl_members_heard(struct ls_ctrl *c, const struct ls_membership *members, bool committed);
+/* A committed membership, its entry's seq, is without this node. */
+void ctrl_members_removed(struct ls_ctrl *c, uint64_t seq);
 void ctrl_members_step(struct ls_ctrl *c);
 void ctrl_members_push(struct ls_ctrl *c, uint16_t node);
 

@@ -16,7 +16,7 @@
 #define STUCK_DOUBLING 5              /* ... twice as long each time, so often */
 #define UNFIT_NS       10000000000ull /* one that was stuck leaves it to the others for so long */
 #define LOST_NS        1000000000ull  /* a majority without memory for so long is said aloud */
-#define TRIES_DOUBLING 3
+#define TRIES_MAX      4
 
 void ctrl_election_reset(struct ls_ctrl *c)
 {
@@ -25,18 +25,6 @@ void ctrl_election_reset(struct ls_ctrl *c)
     c->election = (struct election){.tries = tries};
     c->ballot = (struct ballot){0};
     c->suspecting = false;
-}
-
-/* This attempt is over; the next one comes later, and at another moment than the others'. */
-static void give_up(struct ls_ctrl *c, const char *why)
-{
-    uint32_t doublings = c->election.tries < TRIES_DOUBLING ? c->election.tries : TRIES_DOUBLING;
-    uint64_t delay = (c->times.answer << doublings) / 2 + ctrl_random(c, 4 * c->times.stagger + 1);
-
-    if (c->election.stage > STAGE_PREVOTE)
-        ctrl_say(c, LS_CTRL_INFO, "not elected in epoch %" PRIu64 ": %s", c->election.epoch, why);
-    c->election = (struct election){.tries = c->election.tries + 1, .due_ns = c->now + delay};
-    c->again = true;
 }
 
 /* ---- is the sequencer gone? ---- */
@@ -71,6 +59,8 @@ bool ctrl_sequencer_gone(struct ls_ctrl *c)
     if (ls_detector_suspended(&c->detector, c->now))
         return false; /* it was late itself, and knows nothing (P23) */
     if (sequencer == 0) {
+        if (c->disk.vote == c->config.node)
+            return true; /* this node tried, and was not elected */
         /* Whoever raised the epoch is given time to open it, unless it is known to be dead. */
         if (c->disk.vote != 0 && c->disk.vote != c->config.node && c->peer[c->disk.vote].has_status &&
             !ctrl_peer_says(c, c->disk.vote, LS_PEER_ALIVE))
@@ -85,13 +75,9 @@ bool ctrl_sequencer_gone(struct ls_ctrl *c)
 
 /* ---- who stands when ---- */
 
-static bool better(uint64_t epoch_a, uint64_t last_a, uint64_t epoch_b, uint64_t last_b)
-{
-    return epoch_a != epoch_b ? epoch_a > epoch_b : last_a > last_b;
-}
-
-/* Voters that would be the better candidate, as far as is known: all see about the same order. */
-static uint32_t place(const struct ls_ctrl *c)
+/* Voters that should stand before this one: by node id, for all see the same order then; what a STATUS says of a log is
+ * too old to compare the last entries by. The pre-vote finds out who holds them. */
+static uint32_t place(const struct ls_ctrl *c, uint16_t except)
 {
     uint32_t ahead = 0;
 
@@ -99,16 +85,31 @@ static uint32_t place(const struct ls_ctrl *c)
         const struct ls_member *m = &c->members.member[i];
         const struct ls_peer_status *s = &c->peer[m->node].status;
 
-        if (m->role != LS_MEMBER_VOTER || m->node == c->config.node || m->node == c->sequencer)
+        if (m->role != LS_MEMBER_VOTER || m->node == c->config.node || m->node == c->sequencer || m->node == except)
             continue;
         if (!ctrl_peer_says(c, m->node, LS_PEER_FULL) || !ctrl_peer_says(c, m->node, LS_PEER_ALIVE))
             continue;
-        if (better(s->last_epoch, s->last, c->sample.last_epoch, c->sample.last))
-            ahead++;
-        else if (!better(c->sample.last_epoch, c->sample.last, s->last_epoch, s->last) && m->node < c->config.node)
-            ahead++;
+        if (s->role == LS_ROLE_BEHIND || s->role == LS_ROLE_HALTED || (s->flags & LS_PEER_STALLED))
+            continue;
+        ahead +=
+            s->last_epoch > c->sample.last_epoch || (s->last_epoch == c->sample.last_epoch && m->node < c->config.node);
     }
     return ahead;
+}
+
+/* This attempt is over; the next one comes later, and at another moment than the others'. */
+static void give_up(struct ls_ctrl *c, const char *why)
+{
+    uint32_t tries = c->election.tries < TRIES_MAX ? c->election.tries : TRIES_MAX;
+    uint64_t delay = place(c, 0) * c->times.stagger + ctrl_random(c, 2 * c->times.stagger + 1);
+
+    if (tries > 1) /* not just a collision */
+        delay += (c->times.answer / 2) << tries;
+
+    if (c->election.stage > STAGE_PREVOTE)
+        ctrl_say(c, LS_CTRL_INFO, "not elected in epoch %" PRIu64 ": %s", c->election.epoch, why);
+    c->election = (struct election){.tries = c->election.tries + 1, .due_ns = c->now + delay};
+    c->again = true;
 }
 
 static bool may_stand(struct ls_ctrl *c)
@@ -147,6 +148,7 @@ static void prevote_begin(struct ls_ctrl *c)
     e->stage = STAGE_PREVOTE;
     e->id = ctrl_id(c);
     e->granted = bit(c->config.node);
+    e->denied = 0;
     ask_voters(c, LS_PEER_PREVOTE, &c->members, &vote);
     c->again = true;
 }
@@ -207,6 +209,7 @@ static void seal_step(struct ls_ctrl *c)
     e->stage = STAGE_VOTE;
     e->id = ctrl_id(c);
     e->granted = bit(c->config.node);
+    e->denied = 0;
     ask_voters(c, LS_PEER_VOTE, &e->members, &vote);
     c->again = true;
 }
@@ -235,8 +238,10 @@ static void vote_step(struct ls_ctrl *c)
         return;
     if (++e->rounds >= VOTE_ROUNDS)
         give_up(c, "no majority answered");
-    else
+    else {
+        e->denied = 0;
         ask_voters(c, LS_PEER_VOTE, &e->members, &vote);
+    }
 }
 
 static void won(struct ls_ctrl *c)
@@ -296,6 +301,10 @@ void ctrl_prevote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const str
     reply_learn(c, reply);
     if (reply->denied == LS_DENIAL_NONE)
         e->granted |= bit(node);
+    else
+        e->denied |= bit(node);
+    if (!ctrl_is_majority(&c->members, voters_of(&c->members) & ~e->denied))
+        give_up(c, ls_denial_text(reply->denied));
 }
 
 void ctrl_vote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply)
@@ -309,8 +318,10 @@ void ctrl_vote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct
         e->granted |= bit(node);
     else if (reply->denied == LS_DENIAL_BETTER)
         give_up(c, "another voter's log is better, and it stands itself");
-    else if (reply->denied == LS_DENIAL_OLD_EPOCH && reply->promise > e->epoch)
-        give_up(c, "a voter promised a higher epoch");
+    else
+        e->denied |= bit(node);
+    if (e->stage == STAGE_VOTE && !ctrl_is_majority(&e->members, voters_of(&e->members) & ~e->denied))
+        give_up(c, ls_denial_text(reply->denied));
 }
 
 /* ---- the step ---- */
@@ -340,15 +351,56 @@ static void stuck_step(struct ls_ctrl *c)
     c->again = true;
 }
 
+/* Is some node the sequencer of a higher epoch, as itself says or anybody who hears it? Who follows one that is dead
+ * and finds no majority to replace it waits for this node. */
+static bool deposed(const struct ls_ctrl *c)
+{
+    for (uint16_t node = 1; node <= LS_NODE_ID_MAX; node++) {
+        const struct peer *p = &c->peer[node];
+        uint16_t sequencer = p->status.sequencer;
+
+        if (!p->linked || !p->has_status || sequencer == 0 || p->status.epoch <= c->epoch)
+            continue;
+        if (sequencer == node ? (p->status.flags & LS_PEER_ALIVE) != 0
+                              : sequencer <= LS_NODE_ID_MAX && (p->status.heard & bit(sequencer)) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Do enough voters count? A sequencer that stands and is not elected could no longer admit those who do not yet. */
+static bool could_win(const struct ls_ctrl *c)
+{
+    uint64_t full = bit(c->config.node);
+
+    for (uint32_t i = 0; i < c->members.count; i++)
+        if (ctrl_peer_says(c, c->members.member[i].node, LS_PEER_FULL))
+            full |= bit(c->members.member[i].node);
+    return ctrl_is_majority(&c->members, full);
+}
+
+/* Somebody promised more than this sequencer's epoch, in an election that came to nothing: that node is only heard
+ * again above it. One that serves stands at once; one that does not gives the election time to come to something, or
+ * two of them would depose each other for ever. An acknowledgement says nothing of the kind and deposes nobody. */
+static void above_step(struct ls_ctrl *c)
+{
+    uint64_t due = c->seen_ns + (c->role == LS_ROLE_SEQUENCER ? 0 : VOTE_ROUNDS * c->times.answer);
+
+    if (c->seen <= c->epoch || c->stuck || c->change.step == CHANGE_STAND || deposed(c) || !could_win(c) ||
+        ls_detector_stalled(&c->detector, c->now))
+        return;
+    if (c->now < due)
+        ctrl_wake(c, due);
+    else
+        ctrl_stand(c, false);
+}
+
 static void idle_step(struct ls_ctrl *c)
 {
     struct election *e = &c->election;
 
     if (ctrl_is_sequencer(c)) {
-        /* Somebody promised more than this epoch, in an election that came to nothing: that node is only heard again
-         * above it. An acknowledgement says nothing of the kind and deposes nobody. */
-        if (c->seen > c->epoch && !c->stuck && !ls_detector_stalled(&c->detector, c->now))
-            ctrl_stand(c, false);
+        above_step(c);
         if (c->role == LS_ROLE_SEQUENCER)
             e->tries = 0;
         c->suspecting = false;
@@ -370,7 +422,7 @@ static void idle_step(struct ls_ctrl *c)
         c->suspected_ns = c->now;
     }
     if (e->due_ns == 0) {
-        e->due_ns = c->now + place(c) * c->times.stagger;
+        e->due_ns = c->now + place(c, 0) * c->times.stagger;
         if (c->disk.promise == 0 && c->config.first_sequencer == c->config.node)
             e->due_ns = c->now;
         else if (c->disk.promise == 0 && c->config.first_sequencer != 0)
@@ -393,6 +445,19 @@ static void prevote_step(struct ls_ctrl *c)
         ctrl_stand(c, false);
     } else if (c->now >= e->deadline_ns) {
         give_up(c, "no majority misses the sequencer");
+    }
+}
+
+/* A pre-vote came from one with a worse log: this node is the one to stand, if it misses the sequencer too. */
+void ctrl_stand_first(struct ls_ctrl *c, uint16_t node)
+{
+    if (c->election.stage == STAGE_IDLE && may_stand(c) && ctrl_sequencer_gone(c)) {
+        /* One that was stuck leaves it to the others only as long as they can do without its log. */
+        if (c->unfit_until_ns > c->now + c->times.suspect_max)
+            c->unfit_until_ns = c->now + c->times.suspect_max;
+        /* All whose log is better hear the same candidate in the same moment: one after the other. */
+        c->election.due_ns = c->now + place(c, node) * c->times.stagger;
+        c->again = true;
     }
 }
 
@@ -433,26 +498,41 @@ void ctrl_election_step(struct ls_ctrl *c)
 
 /* ---- a majority lost its memory ---- */
 
+/* The epoch of a sequencer that lives and could admit others; 0: none. */
+static uint64_t admitting_epoch(const struct ls_ctrl *c)
+{
+    uint64_t epoch = ctrl_is_sequencer(c) ? c->epoch : 0;
+
+    for (uint32_t i = 0; i < c->members.count; i++) {
+        uint16_t node = c->members.member[i].node;
+        const struct ls_peer_status *s = &c->peer[node].status;
+        if (node != c->config.node && ctrl_peer_says(c, node, LS_PEER_ALIVE) && ctrl_role_is_sequencer(s->role) &&
+            s->epoch > epoch)
+            epoch = s->epoch;
+    }
+    return epoch;
+}
+
 /* Voters that count no more, as they say themselves, leave too few to elect anyone; and no sequencer is left that could
- * admit them. Which log is the right one, nobody may guess. */
+ * admit them, for none lives or they have promised more than its epoch. Which log is the right one, nobody may guess.
+ */
 static bool majority_is_lost(struct ls_ctrl *c)
 {
-    uint64_t others = 0, lost = 0;
+    uint64_t others = 0, lost = 0, admitting = admitting_epoch(c);
 
-    if (c->disk.promise == 0 || ctrl_is_sequencer(c) || c->members.count == 0)
+    if (c->disk.promise == 0)
         return false;
     for (uint32_t i = 0; i < c->members.count; i++) {
         const struct ls_member *m = &c->members.member[i];
         const struct peer *p = &c->peer[m->node];
         bool own = m->node == c->config.node;
+        uint64_t promise = own ? c->disk.promise : p->status.promise;
 
-        if (!own && p->linked && p->has_status && ctrl_role_is_sequencer(p->status.role) &&
-            (p->status.flags & LS_PEER_ALIVE))
-            return false;
         if (m->role != LS_MEMBER_VOTER)
             continue;
-        if (own ? c->disk.counts != c->disk.incarnation || !c->running
-                : p->linked && p->has_status && !(p->status.flags & LS_PEER_COUNTS))
+        if ((own ? c->disk.counts != c->disk.incarnation || !c->running
+                 : p->linked && p->has_status && !(p->status.flags & LS_PEER_COUNTS)) &&
+            promise > admitting)
             lost |= bit(m->node);
         else
             others |= bit(m->node);

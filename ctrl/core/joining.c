@@ -42,7 +42,12 @@ static bool founders_greeted(const struct ls_ctrl *c)
 {
     for (uint32_t i = 0; i < c->members.count; i++) {
         const struct ls_member *m = &c->members.member[i];
-        if (m->role == LS_MEMBER_VOTER && m->node != c->config.node && !c->peer[m->node].greeted)
+        const struct peer *p = &c->peer[m->node];
+
+        if (m->role != LS_MEMBER_VOTER || m->node == c->config.node)
+            continue;
+        /* One that promised something may hold a committed log, which it only knows when it has looked. */
+        if (!p->greeted || (p->promise > 0 && !ctrl_peer_says(c, m->node, LS_PEER_SAMPLED)))
             return false;
     }
     return true;
@@ -117,7 +122,7 @@ static void ask_step(struct ls_ctrl *c)
     ctrl_wake(c, j->since_ns + c->times.answer);
 }
 
-static void refusal_take(struct ls_ctrl *c, uint16_t node, enum ls_peer_join_refusal refused)
+static void refusal_take(struct ls_ctrl *c, uint16_t node, enum ls_peer_join_refusal refused, uint64_t members_seq)
 {
     struct joining *j = &c->joining;
 
@@ -127,9 +132,8 @@ static void refusal_take(struct ls_ctrl *c, uint16_t node, enum ls_peer_join_ref
             ctrl_problem(c, "node %u is no member yet: lockstep member add on any member", c->config.node);
             break;
         }
-        ctrl_problem(c, "node %u was removed from the cluster", c->config.node);
-        c->phase = LS_CTRL_REMOVED;
-        break;
+        ctrl_members_removed(c, members_seq);
+        return;
     case LS_JOIN_INCARNATION:
         ctrl_refuse(c,
                     "the sequencer knows a newer incarnation of this node than %" PRIu64
@@ -157,7 +161,7 @@ void ctrl_join_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct
     if (j->stage != JOINING_ASK || id != j->id || node != j->sequencer)
         return;
     if (reply->refused != LS_JOIN_TAKEN) {
-        refusal_take(c, node, (enum ls_peer_join_refusal)reply->refused);
+        refusal_take(c, node, (enum ls_peer_join_refusal)reply->refused, reply->members_seq);
         return;
     }
     if (reply->epoch < c->next.promise || reply->epoch == 0 || members->count == 0 ||
@@ -321,7 +325,8 @@ void ctrl_joining_step(struct ls_ctrl *c)
 
     if ((c->phase != LS_CTRL_OUTSIDE && c->phase != LS_CTRL_JOINING) || !c->up || c->killed)
         return;
-    if (c->disk.founder && c->disk.promise == 0) {
+    /* A founding learner may come when the log is open; it is brought in like any. */
+    if (c->disk.founder && c->disk.promise == 0 && !(c->members.seq > 0 && c->members_committed)) {
         found_step(c);
         return;
     }

@@ -71,7 +71,7 @@ bool ctrl_role_is_sequencer(unsigned role)
 
 bool ctrl_is_sequencer(const struct ls_ctrl *c)
 {
-    return c->up && c->phase == LS_CTRL_FULL && ctrl_role_is_sequencer(c->role) && c->epoch == c->disk.promise;
+    return c->up && !c->killed && c->phase == LS_CTRL_FULL && ctrl_role_is_sequencer(c->role) && c->epoch == c->disk.promise;
 }
 
 void ctrl_role(struct ls_ctrl *c, uint64_t epoch, uint16_t role, uint16_t sequencer, uint16_t halt)
@@ -248,7 +248,8 @@ static bool spared(const struct ls_ctrl *c)
 
     for (uint32_t i = 0; i < c->members.count; i++) {
         uint16_t node = c->members.member[i].node;
-        if (node != c->config.node && ctrl_peer_says(c, node, LS_PEER_FULL))
+        if (node != c->config.node && ctrl_peer_says(c, node, LS_PEER_FULL) && ctrl_peer_says(c, node, LS_PEER_ALIVE) &&
+            !ctrl_peer_says(c, node, LS_PEER_STALLED))
             others |= bit(node);
     }
     return ctrl_is_majority(&c->members, others);
@@ -269,6 +270,14 @@ static void damage_step(struct ls_ctrl *c)
         } else if (!is) {
             c->peer[node].odd_said = false;
         }
+    }
+    if (ls_drift_split(&c->drift, &c->members, c->config.node)) {
+        if (!c->split_said)
+            ctrl_problem(c, "the states of the members differ, and no majority of them agrees: nothing is done by "
+                            "itself. Compare checkpoints of all nodes (lockstep checkpoint create, list)");
+        c->split_said = true;
+    } else {
+        c->split_said = false;
     }
     if (!c->damaged || !c->up || c->killed)
         return;
@@ -322,7 +331,9 @@ void ctrl_life_step(struct ls_ctrl *c)
         settle(c);
     halt_step(c);
     damage_step(c);
-    if (!c->killed && ls_detector_stalled_ns(&c->detector, c->now) > c->times.stall_kill) {
+    /* Where all of them stand still, as on a host that is too busy, killing them would lose what only waits. */
+    if (!c->killed && ls_detector_stalled_ns(&c->detector, c->now) > c->times.stall_kill &&
+        (c->phase != LS_CTRL_FULL || spared(c))) {
         ctrl_problem(c, "a worker of the dataplane has made no progress for %" PRIu64 " ms: it is killed",
                      ls_detector_stalled_ns(&c->detector, c->now) / 1000000);
         ctrl_kill(c);

@@ -80,6 +80,8 @@ static void status_make(struct ls_ctrl *c, struct ls_peer_status *s)
         s->flags |= LS_PEER_ALIVE;
     if (c->up && ls_detector_stalled(&c->detector, c->now))
         s->flags |= LS_PEER_STALLED;
+    if (c->has_sample)
+        s->flags |= LS_PEER_SAMPLED;
     if (c->stuck)
         s->flags |= LS_PEER_STUCK;
     if (counts)
@@ -139,7 +141,27 @@ void ctrl_peer_seen(struct ls_ctrl *c, uint64_t promise)
         return;
     }
     c->seen = promise;
+    c->seen_ns = c->now;
     c->again = true;
+}
+
+static bool is_new(const struct ls_ctrl *c)
+{
+    return c->disk.founder && c->disk.promise == 0;
+}
+
+/* An empty log is opened by all founding voters together: this one promised something then, and its record does not
+ * know (P8). */
+static bool founded_without(struct ls_ctrl *c, uint16_t node, uint64_t commit)
+{
+    if (commit == 0 || !is_new(c) || !ls_membership_is_voter(&c->config.founders, c->config.node))
+        return false;
+    ctrl_refuse(c,
+                "node %u has a committed log, and this founder's record has promised nothing yet: the record was made "
+                "anew. A node that lost its record does not come back under its id: replace it by a new member "
+                "(lockstep member replace)",
+                node);
+    return true;
 }
 
 static void status_take(struct ls_ctrl *c, uint16_t node, const struct ls_peer_status *s)
@@ -155,6 +177,8 @@ static void status_take(struct ls_ctrl *c, uint16_t node, const struct ls_peer_s
         p->promise = s->promise;
     if (first)
         c->again = true;
+    if (founded_without(c, node, s->commit))
+        return;
     if (ls_membership_find(&c->members, node) == NULL)
         return; /* who is no member raises nobody's epoch (M5) */
     if (s->flags & LS_PEER_COUNTS) {
@@ -174,11 +198,6 @@ static void status_take(struct ls_ctrl *c, uint16_t node, const struct ls_peer_s
 
 /* ---- HELLO ---- */
 
-static bool is_new(const struct ls_ctrl *c)
-{
-    return c->disk.founder && c->disk.promise == 0;
-}
-
 void ctrl_link_up(struct ls_ctrl *c, uint16_t node)
 {
     struct peer *p = &c->peer[node];
@@ -193,6 +212,7 @@ void ctrl_link_up(struct ls_ctrl *c, uint16_t node)
         return;
     p->linked = true;
     p->has_status = false;
+    p->backwards_ns = 0;
     ctrl_send(c, node, LS_PEER_HELLO, 0, 0, &hello, sizeof(hello));
     status_make(c, &status);
     status_positions(c, &status);
@@ -214,15 +234,8 @@ static const char *hello_take(struct ls_ctrl *c, uint16_t node, const struct ls_
                     c->disk.promise);
         return NULL;
     }
-    if (is_new(c) && hello->commit > 0) {
-        /* An empty log is opened by all founders together: this one promised something then (P8). */
-        ctrl_refuse(c,
-                    "node %u has a committed log, and this founder's record has promised nothing yet: the record was "
-                    "made anew. A node that lost its record does not come back under its id: replace it by a new "
-                    "member (lockstep member replace)",
-                    node);
+    if (founded_without(c, node, hello->commit))
         return NULL;
-    }
     if (is_new(c) && hello->founders != 0 && hello->founders != ls_peer_founders(&c->members))
         return "a founder with another list of nodes: make the cluster files equal, and bootstrap again";
     if (hello->promise > p->promise)
@@ -355,6 +368,24 @@ static const char *body_take(struct ls_ctrl *c, uint16_t node, const struct ls_p
     }
 }
 
+/* It was told what is known of it in the first message on this link, and has to draw its conclusions; the link stays
+ * long enough for that, and nothing else that comes over it is believed. */
+static const char *backwards_take(struct ls_ctrl *c, uint16_t node, uint64_t incarnation)
+{
+    struct peer *p = &c->peer[node];
+
+    if (p->backwards_ns == 0) {
+        p->backwards_ns = c->now;
+        ctrl_say(c, LS_CTRL_ALARM,
+                 "node %u speaks as incarnation %" PRIu64 ", it was %" PRIu64
+                 " before: its record was rolled back, or two nodes have one id",
+                 node, incarnation, p->incarnation);
+    }
+    if (c->now < p->backwards_ns + 4 * c->times.answer)
+        return NULL;
+    return "a node whose incarnation runs backwards: its record was rolled back, or two nodes have one id";
+}
+
 const char *ctrl_link_message(struct ls_ctrl *c, uint16_t node, const uint8_t *bytes, size_t size)
 {
     struct ls_peer_identity self = {
@@ -371,13 +402,8 @@ const char *ctrl_link_message(struct ls_ctrl *c, uint16_t node, const uint8_t *b
     p = &c->peer[node];
     if (!p->linked)
         return "a message over a link that was not announced";
-    if (header.incarnation < p->incarnation) {
-        ctrl_say(c, LS_CTRL_ALARM,
-                 "node %u speaks as incarnation %" PRIu64 ", it was %" PRIu64
-                 " before: its record was rolled back, or two nodes have one id",
-                 node, (uint64_t)header.incarnation, p->incarnation);
-        return "a node whose incarnation runs backwards: its record was rolled back, or two nodes have one id";
-    }
+    if (header.incarnation < p->incarnation)
+        return backwards_take(c, node, header.incarnation);
     if (header.incarnation > p->incarnation) {
         if (p->incarnation != 0) {
             ls_detector_forget(&c->detector, node);

@@ -60,7 +60,8 @@ struct ls_peer_hello {
 #define LS_PEER_COUNTS  0x08u /* its incarnation may vote and count, durably */
 #define LS_PEER_FULL    0x10u /* ... and its dataplane does */
 #define LS_PEER_REFUSED 0x20u /* it may not take part: an operator must act */
-#define LS_PEER_FLAGS   0x3fu
+#define LS_PEER_SAMPLED 0x40u /* its dataplane was looked at: the positions are its own */
+#define LS_PEER_FLAGS   0x7fu
 
 struct ls_peer_status {
     uint64_t promise;

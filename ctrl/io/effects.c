@@ -72,14 +72,11 @@ static void peers(void *user, const struct ls_membership *members)
         ls_peers_set(node->peers, members);
 }
 
-/* Nothing fetches them yet: refused, in its turn. */
 static void checkpoint_get(void *user, uint64_t from, uint64_t position)
 {
     struct ls_node *node = user;
 
-    (void)from;
-    (void)position;
-    event_active(node->unfetched_event, EV_TIMEOUT, 0);
+    ls_keeper_get(node->keeper, from, position);
 }
 
 static void command_done(void *user, uint64_t token, int error, const char *text)

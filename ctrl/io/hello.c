@@ -78,6 +78,11 @@ void ls_hello_socket_set(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof(dead_ms));
 }
 
+void ls_hello_patience_set(int fd, uint32_t ms)
+{
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+}
+
 const char *ls_hello_addr_text(struct ls_addr addr, char text[LS_HELLO_ADDR_TEXT])
 {
     snprintf(text, LS_HELLO_ADDR_TEXT, "%u.%u.%u.%u:%u", addr.ip >> 24, addr.ip >> 16 & 255, addr.ip >> 8 & 255,

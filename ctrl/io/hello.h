@@ -53,6 +53,8 @@ enum ls_hello_refusal ls_hello_check(const struct ls_hello *hello, uint64_t clus
 
 /* No delay, and a dead other end is noticed within about two seconds even where nothing answers. */
 void ls_hello_socket_set(int fd);
+/* Another patience with an end that answers but does not read, or does not answer. */
+void ls_hello_patience_set(int fd, uint32_t ms);
 
 /* "192.0.2.1:7401" */
 #define LS_HELLO_ADDR_TEXT 24

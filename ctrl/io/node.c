@@ -109,12 +109,22 @@ static void ready_take(struct ls_node *node, const uint8_t *body)
     ls_ctrl_dataplane_up(node->ctrl, &ready, ls_now_ns());
 }
 
+static void progress_take(struct ls_node *node, const uint8_t *body)
+{
+    struct ls_control_checkpoint progress;
+
+    memcpy(&progress, body, sizeof(progress));
+    ls_keeper_progress(node->keeper, &progress);
+}
+
 static void on_message(void *argument, const struct ls_control_header *header, const uint8_t *body)
 {
     struct ls_node *node = argument;
 
     if (header->type == LS_CONTROL_READY)
         ready_take(node, body);
+    else if (header->type == LS_CONTROL_PROGRESS)
+        progress_take(node, body);
     else if (header->id == 0 || (header->id & LS_CTRL_ID) != 0)
         ls_ctrl_dataplane_message(node->ctrl, header, body, ls_now_ns());
     else
@@ -184,16 +194,6 @@ static void on_unspawned(evutil_socket_t fd, short what, void *argument)
     ls_node_settle(node);
 }
 
-static void on_unfetched(evutil_socket_t fd, short what, void *argument)
-{
-    struct ls_node *node = argument;
-
-    (void)fd;
-    (void)what;
-    ls_ctrl_checkpoint_done(node->ctrl, -ENOTSUP, "this lockstep-ctrl cannot fetch checkpoints", ls_now_ns());
-    ls_node_settle(node);
-}
-
 /* ---- the other nodes' ctrls ---- */
 
 static void on_peer_up(void *argument, uint16_t peer)
@@ -231,10 +231,21 @@ static void on_peers_say(void *argument, const char *text)
     ls_problems_say(&node->problems, LS_CTRL_INFO, "%s", text);
 }
 
+static void on_peer_bulk(void *argument, struct bufferevent *connection, uint16_t peer)
+{
+    struct ls_node *node = argument;
+
+    ls_keeper_accept(node->keeper, connection, peer);
+}
+
 static bool peers_make(struct ls_node *node)
 {
-    struct ls_peers_io io = {
-        .user = node, .up = on_peer_up, .down = on_peer_down, .message = on_peer_message, .say = on_peers_say};
+    struct ls_peers_io io = {.user = node,
+                             .up = on_peer_up,
+                             .down = on_peer_down,
+                             .message = on_peer_message,
+                             .bulk = on_peer_bulk,
+                             .say = on_peers_say};
     char error[LS_PROBLEM_TEXT];
 
     if (node->self->ctrl.port == 0)
@@ -259,6 +270,11 @@ static void on_poll(void *argument)
     node->polled_ns = now;
     if (!node->begun || !node->dataplane.process.alive || node->dataplane.page == NULL)
         return;
+    if (node->stop == LS_NODE_GOES_ON && ls_process_is_ending(&node->dataplane.process)) {
+        ls_ctrl_dataplane_ending(node->ctrl, now);
+        ls_node_settle(node);
+        return;
+    }
     ls_sample_read(&sample, node->dataplane.page, node->config->idle == LS_IDLE_SLEEP, now);
     ls_ctrl_observe(node->ctrl, &sample, now);
     ls_node_settle(node);
@@ -298,6 +314,7 @@ static void on_second(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     busy_sample(node);
+    ls_keeper_second(node->keeper, ls_now_ns());
     ls_asks_give_up(&node->asks, ls_now_ns(), "the dataplane does not answer");
     node->longest_poll_ns = 0;
 }
@@ -347,11 +364,10 @@ static bool parts_make(struct ls_node *node)
         return false;
     node->persisted_event = event_new(node->base, -1, 0, on_persisted, node);
     node->unspawned_event = event_new(node->base, -1, 0, on_unspawned, node);
-    node->unfetched_event = event_new(node->base, -1, 0, on_unfetched, node);
     node->stop_timer = evtimer_new(node->base, on_stop_late, node);
     node->second = event_new(node->base, -1, EV_PERSIST, on_second, node);
-    return node->persisted_event != NULL && node->unspawned_event != NULL && node->unfetched_event != NULL &&
-           node->stop_timer != NULL && node->second != NULL && event_add(node->second, &second) == 0;
+    return node->persisted_event != NULL && node->unspawned_event != NULL && node->stop_timer != NULL &&
+           node->second != NULL && event_add(node->second, &second) == 0;
 }
 
 static void defaults_take(struct ls_node *node)
@@ -379,6 +395,11 @@ bool ls_node_start(struct ls_node *node)
     if (!parts_make(node)) {
         ls_problems_say(&node->problems, LS_CTRL_ALARM, "no memory or descriptors for the event loop: %s",
                         strerror(errno));
+        return false;
+    }
+    node->keeper = ls_keeper_create(node, error);
+    if (node->keeper == NULL) {
+        ls_problems_say(&node->problems, LS_CTRL_ALARM, "%s", error);
         return false;
     }
     if (!peers_make(node))
@@ -494,6 +515,9 @@ void ls_node_free(struct ls_node *node)
 {
     commands_end(node);
     ls_asks_give_up(&node->asks, UINT64_MAX, "this lockstep-ctrl ends");
+    if (node->keeper != NULL)
+        ls_keeper_free(node->keeper);
+    node->keeper = NULL;
     if (node->peers != NULL)
         ls_peers_free(node->peers);
     node->peers = NULL;
@@ -502,7 +526,6 @@ void ls_node_free(struct ls_node *node)
     event_drop(&node->second);
     event_drop(&node->persisted_event);
     event_drop(&node->unspawned_event);
-    event_drop(&node->unfetched_event);
     event_drop(&node->stop_timer);
     if (node->dataplane.base != NULL)
         ls_dataplane_free(&node->dataplane);

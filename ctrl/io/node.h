@@ -12,6 +12,7 @@
 #include "asks.h"
 #include "config.h"
 #include "dataplane.h"
+#include "keeper.h"
 #include "peers.h"
 #include "problems.h"
 #include "record.h"
@@ -50,6 +51,7 @@ struct ls_node {
     struct ls_record record;
     struct ls_dataplane dataplane;
     struct ls_peers *peers; /* NULL: this node has no address for the others' ctrls */
+    struct ls_keeper *keeper;
     struct ls_ctrl *ctrl;
     bool begun; /* the brain was started: not while an older dataplane is being taken over */
     struct ls_asks asks;
@@ -61,7 +63,6 @@ struct ls_node {
     struct event *second; /* busy shares, questions that nobody answered */
     struct event *persisted_event;
     struct event *unspawned_event;
-    struct event *unfetched_event;
     struct event *stop_timer;
     bool persist_ok;
     char unspawned[LS_RECORD_ERROR_MAX]; /* why the dataplane could not be started */

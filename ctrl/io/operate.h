@@ -30,7 +30,7 @@ struct ls_operate_alarm {
 /* A checkpoint being written, restored, or fetched from another node. */
 struct ls_operate_progress {
     bool running;
-    const char *what; /* static */
+    const char *what; /* static: writing, fetching, restoring */
     uint16_t from;    /* node that it is fetched from; 0: none */
     uint64_t bytes;
     uint64_t expected; /* 0: not known */

@@ -150,6 +150,7 @@ static int watch(struct ls_process *process)
         return -ENOMEM;
     process->alive = true;
     process->polls = 0;
+    process->threads = 0;
     process->how[0] = '\0';
     return 0;
 }
@@ -165,7 +166,9 @@ static void child_run(const struct ls_process *process, char *const *arguments, 
     sigprocmask(SIG_SETMASK, &none, NULL);
     /* It outlives this process, and with it whoever reads its lines: writing to nobody must not kill it. */
     signal(SIGPIPE, SIG_IGN);
-    (void)setsid();
+    /* Of its own process group, so that what ends this one at a terminal does not reach it. Not of its own session: the
+     * kernel schedules sessions as groups, and pollers that share a core yield only within theirs. */
+    (void)setpgid(0, 0);
     (void)setpriority(PRIO_PROCESS, 0, process->nice);
     if (fcntl(fd, F_SETFD, 0) == 0)
         execvp(arguments[0], arguments);
@@ -255,6 +258,19 @@ int ls_process_find(struct ls_process *process, char *error, size_t error_size)
         return held;
     }
     return 1;
+}
+
+bool ls_process_is_ending(struct ls_process *process)
+{
+    char path[64];
+    struct stat info;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)process->pid);
+    if (!process->alive || stat(path, &info) != 0)
+        return false; /* on_death() says so, in its time */
+    if (process->threads == 0)
+        process->threads = info.st_nlink;
+    return info.st_nlink < process->threads;
 }
 
 void ls_process_kill(struct ls_process *process, int signal_number)

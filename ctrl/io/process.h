@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One process that holds a lock file while it lives: the node's dataplane. Started as a child, or, where a ctrl before
- * this one started it, found by its lock; watched by a pidfd in both cases. It outlives this process: it has a session
- * of its own and no wish to die with its parent. ctrl's one thread.
+ * this one started it, found by its lock; watched by a pidfd in both cases. It outlives this process: it is of a
+ * process group of its own, and is not told to die with its parent. ctrl's one thread.
  */
 #ifndef LOCKSTEP_CTRL_IO_PROCESS_H
 #define LOCKSTEP_CTRL_IO_PROCESS_H
@@ -26,7 +26,8 @@ struct ls_process {
     bool alive; /* until on_death() */
     bool child;
     int pidfd;
-    int polls; /* of a lock that stays held after the death */
+    nlink_t threads; /* links of its /proc/PID/task when it was first looked at; 0: not yet */
+    int polls;       /* of a lock that stays held after the death */
     struct event *death_event;
     struct event *lock_timer;
     char how[256]; /* it ended; "" while it lives */
@@ -43,6 +44,11 @@ int ls_process_spawn(struct ls_process *process, char *const *arguments, int fd,
 /* Is there one that holds the lock? 1: yes, and it is watched now. 0: nobody holds it. -errno: it cannot be told, or
  * somebody holds it who cannot be watched; one line in `error`. */
 int ls_process_find(struct ls_process *process, char *error, size_t error_size);
+
+/* Has it lost a thread since it was first asked about? Its threads live as long as it does, so it is being killed: the
+ * kernel ends them first, then tears memory and sockets down, which takes tens of milliseconds, and on_death() comes
+ * only after that. Ask first when it is known to be up. */
+bool ls_process_is_ending(struct ls_process *process);
 
 void ls_process_kill(struct ls_process *process, int signal_number);
 

@@ -414,8 +414,13 @@ json_t *ls_status_json(const struct ls_operate_view *view, uint64_t now_ns)
     set_text(json, "cluster", view->config->name);
     set_hex(json, "cluster_id", view->config->cluster);
     set_number(json, "generation", ctrl->durable.generation);
-    set_text(json, "state", ls_ctrl_phase_name(ctrl->phase));
-    set_text(json, "problem", ctrl->problem);
+    set_text(json, "state",
+             ctrl->phase == LS_CTRL_FULL && view->alive && !view->linked ? "link closed"
+                                                                         : ls_ctrl_phase_name(ctrl->phase));
+    /* Where it does not take part: what was said last is why, more often than not. */
+    set_text(json, "problem",
+             ctrl->problem[0] == '\0' && ctrl->phase != LS_CTRL_FULL && view->alarms > 0 ? view->alarm[0].text
+                                                                                         : ctrl->problem);
     set(json, "alarms", alarms);
     set(json, "said", said_json(view));
     set_number(json, "promise", ctrl->durable.promise);

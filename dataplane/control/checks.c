@@ -151,6 +151,14 @@ static void check_cores(struct run *run)
              CPU_COUNT(&allowed));
 }
 
+bool ls_checks_memory_available(const char *root, uint64_t *bytes)
+{
+    if (!file_number(root, "/proc/meminfo", "MemAvailable:", 10, bytes))
+        return false;
+    *bytes *= 1024;
+    return true;
+}
+
 /* What this node takes in all, roughly: DPDK's memory, the log and its index, the state machine with its headroom. */
 static void check_memory(struct run *run)
 {
@@ -161,9 +169,15 @@ static void check_memory(struct run *run)
         wanted += config->bytes + config->keys * 128;
     if (!run->checks->hugepages)
         wanted += config->memory;
-    if (!file_number(run->root, "/proc/meminfo", "MemAvailable:", 10, &available))
+    if (!ls_checks_memory_available(run->root, &available))
         return;
-    available *= 1024;
+    if (config->machine == LS_MACHINE_KV && wanted <= available &&
+        wanted + config->bytes + config->keys * 128 > available)
+        note(run,
+             "a full state could not be replaced by a checkpoint while it stands: about %" PRIu64
+             " MiB of memory would "
+             "be needed and %" PRIu64 " MiB are available: lower limits.bytes or limits.keys",
+             (wanted + config->bytes + config->keys * 128) / MIB, available / MIB);
     if (wanted > available)
         problem(run,
                 "about %" PRIu64 " MiB of memory are needed and %" PRIu64 " MiB are available: lower limits.bytes, "

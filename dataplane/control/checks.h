@@ -24,6 +24,9 @@ struct ls_checks {
 void ls_checks_run(const struct ls_config *config, const struct ls_config_node *node, const char *root,
                    struct ls_checks *checks);
 
+/* Bytes of memory that can still be taken; false: the system does not tell. */
+bool ls_checks_memory_available(const char *root, uint64_t *bytes);
+
 /* The parts, for what a node says at start: bytes free in huge pages of any size; whether there is an IOMMU. */
 uint64_t ls_checks_hugepages_free(const char *root);
 bool ls_checks_has_iommu(const char *root);

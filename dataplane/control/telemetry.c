@@ -31,10 +31,15 @@ static int status(const char *command, const char *parameters, struct rte_tel_da
     rte_tel_data_add_dict_u64(data, "epoch", word(&replica->epoch));
     rte_tel_data_add_dict_string(data, "role", ls_role_name((unsigned)word(&replica->role)));
     rte_tel_data_add_dict_u64(data, "sequencer", word(&replica->sequencer));
+    rte_tel_data_add_dict_u64(data, "counts", word(&replica->counts));
+    rte_tel_data_add_dict_u64(data, "members_seq", word(&replica->members_seq));
+    rte_tel_data_add_dict_u64(data, "last_epoch", word(&replica->last_epoch));
     rte_tel_data_add_dict_u64(data, "last_seq", word(&replica->last_seq));
     rte_tel_data_add_dict_u64(data, "commit", word(&replica->commit));
     rte_tel_data_add_dict_u64(data, "applied_seq", word(&replica->applied_seq));
     rte_tel_data_add_dict_u64(data, "sessions", word(&replica->sessions));
+    rte_tel_data_add_dict_u64(data, "scrub_rounds", word(&replica->scrub_rounds));
+    rte_tel_data_add_dict_u64(data, "scrub_damaged", word(&replica->scrub_damaged));
     rte_tel_data_add_dict_u64(data, "buffers_total", word(&source.page->buffers_total));
     return rte_tel_data_add_dict_u64(data, "buffers_free", word(&source.page->buffers_free));
 }

@@ -191,25 +191,39 @@ static size_t draft_end(struct draft *draft, uint32_t type, uint64_t id)
     return draft->size;
 }
 
-/* Why net may have refused it, and what to do. */
+/* Why net refuses an order, and what to do. */
+static const struct refusal {
+    uint32_t kind;
+    uint32_t code;
+    const char *text;
+} refusals[] = {
+    {LS_ORDER_FOUND, EBUSY, "not founded: this incarnation takes part already, or has halted"},
+    {LS_ORDER_FOUND, ENOTEMPTY, "not founded: the log is not empty: join instead"},
+    {LS_ORDER_FOUND, EINVAL, "not founded: this node is not among the members, or none of them is a voter"},
+    {LS_ORDER_JOIN, EIO, "not joined: the replica has halted: start another incarnation"},
+    {LS_ORDER_JOIN, EALREADY, "not joined: this incarnation counts already"},
+    {LS_ORDER_JOIN, ESTALE,
+     "not joined: another incarnation, epoch or sequencer than this dataplane is sealed at or has joined: seal first"},
+    {LS_ORDER_JOIN, EINVAL, "not joined: the members lack this node or the sequencer, or the sequencer is this node"},
+    {LS_ORDER_COUNT, EIO, "does not count: the replica has halted: start another incarnation"},
+    {LS_ORDER_COUNT, ESTALE, "does not count: this dataplane is another incarnation"},
+    {LS_ORDER_COUNT, EAGAIN, "does not count: what the sequencer named is not held yet: wait for REACHED"},
+    {LS_ORDER_HANDOVER, ESTALE, "not handed over: this node is not the sequencer of that epoch"},
+    {LS_ORDER_HANDOVER, EBUSY, "not handed over: another handover is under way: wait for its end"},
+    {LS_ORDER_HANDOVER, ENOENT, "not handed over: no other voter has that number"},
+    {LS_ORDER_HANDOVER, EAGAIN, "not handed over: that node does not follow as a full member: wait until it does"},
+    {LS_ORDER_HANDOVER, ETIMEDOUT, "not handed over in time: requests are taken again"},
+    {LS_ORDER_HANDOVER, ECANCELED, "not handed over: the epoch ended meanwhile"},
+};
+
 static const char *refusal(uint32_t kind, uint32_t code)
 {
     if (code == 0)
         return "";
-    switch (kind) {
-    case LS_ORDER_FOUND:
-        return "not founded: only an incarnation that is outside, with an empty log, and is among the members may be";
-    case LS_ORDER_JOIN:
-        return "not joined: this incarnation, outside or joining, and sealed at the epoch, is what may join; seal "
-               "first";
-    case LS_ORDER_COUNT:
-        return "does not count: the position that the sequencer named is not reached in this incarnation";
-    case LS_ORDER_HANDOVER:
-        return code == ETIMEDOUT ? "not handed over in time: requests are taken again"
-                                 : "not handed over: only the epoch's sequencer can, and to another voter";
-    default:
-        return "refused";
-    }
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+        if (refusals[i].kind == kind && refusals[i].code == code)
+            return refusals[i].text;
+    return "refused by the replica";
 }
 
 static size_t sealed_message(const struct ls_translate *translate, const struct ls_event *event, uint64_t id,

@@ -14,7 +14,9 @@
 
 #include "../core/seam.h"
 
-#define LS_TRANSLATE_ASKED 64 /* orders without an answer; net answers each exactly once */
+/* Orders without an answer; net answers each exactly once. Half of what the queue of events holds, so that the answers
+ * have room there beside what net says of its own accord. */
+#define LS_TRANSLATE_ASKED (LS_EVENTS_QUEUE / 2)
 /* Room for any message that an event becomes. */
 #define LS_TRANSLATE_MAX                                                                                               \
     (sizeof(struct ls_control_header) + sizeof(struct ls_control_sealed) +                                             \

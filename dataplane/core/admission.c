@@ -283,8 +283,8 @@ static void request(struct ls_replica *r, const struct ls_request_record *record
 static uint16_t not_serving(const struct ls_replica *r)
 {
     switch (r->role) {
-    case LS_ROLE_SEQUENCER:
-        return LS_STATUS_OK;
+    case LS_ROLE_SEQUENCER: /* for the client a hand-over is as short as an opening, and ends in one */
+        return r->handing != 0 ? LS_STATUS_BUSY_OPENING : LS_STATUS_OK;
     case LS_ROLE_OPENING:
         return ls_mutant(SERVE_BEFORE_OPEN) ? LS_STATUS_OK : LS_STATUS_BUSY_OPENING;
     case LS_ROLE_SUSPENDED:
@@ -312,7 +312,7 @@ void ls_admission_request(struct ls_replica *r, const struct ls_frame *frame, ui
     const struct ls_request_record *record;
     const uint8_t *at = NULL;
     uint16_t status = not_serving(r);
-    if (status == LS_STATUS_NO_SEQUENCER && r->sequencer != 0) {
+    if (status == LS_STATUS_NO_SEQUENCER && r->sequencer != 0 && ls_standing_members(r)->count > 0) {
         ls_count(r->counters, requests_redirected);
         ls_answer_redirect(r, frame->peer, now_ns);
         return;

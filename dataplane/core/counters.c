@@ -61,8 +61,6 @@ const char *ls_halt_text(unsigned halt)
         return "verified log bytes are not a valid next entry";
     case LS_HALT_MEMORY_LOST:
         return "a member acknowledges in this epoch what this node never sent: this node has lost its memory";
-    case LS_HALT_TOO_FAR_BEHIND:
-        return "the sequencer no longer holds what is missing here";
     default:
         return "?";
     }

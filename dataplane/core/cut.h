@@ -21,6 +21,13 @@ struct ls_cut {
     struct ls_entry_limits limits;
 };
 
+/* The cut before the first entry. */
+void ls_cut_start(struct ls_cut *cut);
+/* Behind one more committed entry, whose form the log has checked; `digest` is not touched. */
+void ls_cut_pass(struct ls_cut *cut, const struct ls_entry *entry);
+/* Could a log have this behind its last entry? For cuts that come from outside. */
+bool ls_cut_is_sane(const struct ls_cut *cut);
+
 struct ls_machine;
 struct ls_sessions;
 

@@ -8,9 +8,10 @@
  * applied_seq, then applied.
  *
  * Bursts are cut behind a seq at which digests are compared, and before an entry that opens a session or changes
- * limits. The log's limits rule: a replica whose own room is smaller than a LIMITS entry asks for stops before that
- * entry, and counts it as a stall, because going on with less would make it answer differently from the others. Before
- * the first LIMITS entry no session can be opened.
+ * limits. Cuts are made, and images swapped in, between two turns' bursts: a cut waits for a burst that waits for
+ * memory, an image makes it forgotten. The log's limits rule: a replica whose own room is smaller than a LIMITS entry
+ * asks for stops before that entry, and counts it as a stall, because going on with less would make it answer
+ * differently from the others. Before the first LIMITS entry no session can be opened.
  */
 #include <assert.h>
 #include <errno.h>
@@ -47,6 +48,7 @@ struct ls_executor {
     struct ls_replica_page *page;
     struct ls_counters *counters;
     uint64_t digest_mask;
+    uint32_t digest_shift; /* comparison point k is entry k << digest_shift */
     ls_executor_watch watch;
     void *watch_user;
 
@@ -55,6 +57,7 @@ struct ls_executor {
     uint64_t applied; /* position */
     uint64_t applied_seq;
     uint64_t digest_seq; /* of the digest in the page */
+    struct ls_cut cut;   /* behind the last applied entry, but for the digest */
 
     /* the burst: entries [done, count) are judged and wait for the machine */
     uint32_t count;
@@ -118,8 +121,12 @@ struct ls_executor *ls_executor_create(const struct ls_executor_config *config, 
     executor->page = page;
     executor->counters = counters;
     executor->digest_mask = (config->digest_every ? config->digest_every : DIGEST_EVERY_DEFAULT) - 1;
+    executor->digest_shift = (uint32_t)__builtin_ctzll(executor->digest_mask + 1);
+    ls_cut_start(&executor->cut);
     executor->applied = atomic_load_explicit(&seam->applied, memory_order_relaxed);
     executor->applied_seq = atomic_load_explicit(&seam->applied_seq, memory_order_relaxed);
+    executor->cut.position = executor->applied;
+    executor->cut.seq = executor->applied_seq;
     for (uint32_t i = 0; i < LS_BURST; i++)
         executor->result[i].bytes = executor->result_bytes[i];
     return executor;
@@ -141,20 +148,41 @@ void ls_executor_set_watch(struct ls_executor *executor, ls_executor_watch watch
 
 /* ---- digest ---- */
 
+static uint64_t digest_of(const struct ls_state_machine *type, struct ls_machine *machine,
+                          const struct ls_sessions *sessions)
+{
+    return type->digest(machine) * 0x9e3779b97f4a7c15ull ^ ls_sessions_digest(sessions);
+}
+
 uint64_t ls_executor_digest(struct ls_executor *executor)
 {
-    uint64_t state = executor->type->digest(executor->machine);
-    return state * 0x9e3779b97f4a7c15ull ^ ls_sessions_digest(executor->sessions);
+    return digest_of(executor->type, executor->machine, executor->sessions);
+}
+
+uint64_t ls_image_digest(const struct ls_state_machine *type, const struct ls_image *image)
+{
+    return digest_of(type, image->machine, image->sessions);
 }
 
 /* Readers take seq, digest, seq again; see struct ls_replica_page. */
+static void digest_store(_Atomic uint64_t *to_seq, _Atomic uint64_t *to_digest, uint64_t seq, uint64_t digest)
+{
+    atomic_store_explicit(to_seq, 0, memory_order_relaxed);
+    atomic_store_explicit(to_digest, digest, memory_order_release);
+    atomic_store_explicit(to_seq, seq, memory_order_release);
+}
+
 static void digest_publish(struct ls_executor *executor)
 {
     struct ls_replica_page *page = executor->page;
-    atomic_store_explicit(&page->digest_seq, 0, memory_order_relaxed);
-    atomic_store_explicit(&page->digest, ls_executor_digest(executor), memory_order_release);
-    atomic_store_explicit(&page->digest_seq, executor->applied_seq, memory_order_release);
-    executor->digest_seq = executor->applied_seq;
+    uint64_t seq = executor->applied_seq;
+    uint64_t digest = ls_executor_digest(executor);
+    digest_store(&page->digest_seq, &page->digest, seq, digest);
+    if ((seq & executor->digest_mask) == 0) {
+        uint64_t k = (seq >> executor->digest_shift) % LS_DIGESTS_KEPT;
+        digest_store(&page->digests[k].seq, &page->digests[k].digest, seq, digest);
+    }
+    executor->digest_seq = seq;
 }
 
 /* ---- replies ---- */
@@ -415,25 +443,27 @@ static void burst_judge(struct ls_executor *executor, uint32_t n, uint64_t now_n
     executor->done = 0;
 }
 
-/* Entries [done, done + executed) were executed and concluded: tells everyone. */
-static void burst_publish(struct ls_executor *executor, uint32_t executed)
+/* What others see of how far apply is. */
+static void applied_publish(struct ls_executor *executor)
 {
-    const struct ls_entry *last = NULL;
-    for (uint32_t i = executor->done; i < executor->done + executed; i++) {
-        last = executor->entry[i];
-        executor->applied += ls_entry_size(last->length);
-    }
-    executor->done += executed;
-    executor->applied_seq = last->seq;
-    uint64_t time = last->time; /* from here on net may overwrite the entries */
-
     struct ls_replica_page *page = executor->page;
     atomic_store_explicit(&executor->seam->applied_seq, executor->applied_seq, memory_order_release);
     atomic_store_explicit(&executor->seam->applied, executor->applied, memory_order_release);
     atomic_store_explicit(&page->applied_seq, executor->applied_seq, memory_order_relaxed);
     atomic_store_explicit(&page->applied, executor->applied, memory_order_relaxed);
-    atomic_store_explicit(&page->log_time, time, memory_order_relaxed);
+    atomic_store_explicit(&page->log_time, executor->cut.time, memory_order_relaxed);
     atomic_store_explicit(&page->sessions, ls_sessions_open(executor->sessions), memory_order_relaxed);
+}
+
+/* Entries [done, done + executed) were executed and concluded: tells everyone. */
+static void burst_publish(struct ls_executor *executor, uint32_t executed)
+{
+    for (uint32_t i = executor->done; i < executor->done + executed; i++)
+        ls_cut_pass(&executor->cut, executor->entry[i]);
+    executor->done += executed;
+    executor->applied = executor->cut.position;
+    executor->applied_seq = executor->cut.seq;
+    applied_publish(executor); /* from here on net may overwrite the entries */
     ls_count_add(executor->counters, LS_COUNT_applied_entries, executed);
     if ((executor->applied_seq & executor->digest_mask) == 0)
         digest_publish(executor);
@@ -506,11 +536,115 @@ static uint32_t repeats_run(struct ls_executor *executor)
     return n;
 }
 
+/* ---- checkpoints ---- */
+
+/* The cut that bulk wants. 0 or -errno. */
+static int cut_open(struct ls_executor *executor)
+{
+    const struct ls_state_machine *type = executor->type;
+    if (!type->checkpoint_begin)
+        return -ENOTSUP;
+    if (executor->applied_seq == 0)
+        return -ENODATA;
+    int error = type->checkpoint_begin(executor->machine);
+    if (error != 0)
+        return error;
+    bool begun = ls_sessions_image_begin(executor->sessions);
+    assert(begun); /* it ends with the machine's */
+    executor->cut.digest = ls_executor_digest(executor);
+    *executor->seam->cut = executor->cut;
+    return 0;
+}
+
+/* Bulk's side of the cut; returns the work count. */
+static uint32_t cut_turn(struct ls_executor *executor)
+{
+    struct ls_seam *seam = executor->seam;
+    uint32_t copied;
+    /* acquire: pairs with bulk's release of WANTED behind `cut`, and of ENDING behind its last look at the image */
+    switch (atomic_load_explicit(&seam->cut_state, memory_order_acquire)) {
+    case LS_CUT_WANTED:
+        if (executor->done != executor->count)
+            return 0; /* sessions are ahead of their results */
+        atomic_store_explicit(&seam->cut_sessions, false, memory_order_relaxed);
+        seam->cut_error = cut_open(executor);
+        atomic_store_explicit(&seam->cut_state, seam->cut_error == 0 ? LS_CUT_OPEN : LS_CUT_REFUSED,
+                              memory_order_release);
+        return 1;
+    case LS_CUT_OPEN:
+        if (atomic_load_explicit(&seam->cut_sessions, memory_order_relaxed))
+            return 0;
+        copied = ls_sessions_image_step(executor->sessions);
+        if (ls_sessions_image_whole(executor->sessions))
+            atomic_store_explicit(&seam->cut_sessions, true, memory_order_release);
+        return copied + 1;
+    case LS_CUT_ENDING:
+        executor->type->checkpoint_end(executor->machine);
+        ls_sessions_image_end(executor->sessions);
+        atomic_store_explicit(&seam->cut_sessions, false, memory_order_relaxed);
+        atomic_store_explicit(&seam->cut_state, LS_CUT_NONE, memory_order_release);
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static void image_swap(struct ls_executor *executor, struct ls_image *image)
+{
+    struct ls_machine *machine = executor->machine;
+    struct ls_sessions *sessions = executor->sessions;
+    /* C2: net has refused anything else */
+    assert((image->cut.position >= executor->applied && image->cut.seq >= executor->applied_seq) ||
+           ls_mutant(REBASE_OLDER));
+    executor->machine = image->machine;
+    executor->sessions = image->sessions;
+    image->machine = machine;
+    image->sessions = sessions;
+
+    executor->count = 0;
+    executor->done = 0;
+    executor->cut = image->cut;
+    executor->applied = image->cut.position;
+    executor->applied_seq = image->cut.seq;
+    ls_sessions_attach(executor->sessions, executor->seam->sessions, executor->seam->sessions_max);
+    atomic_store_explicit(&executor->seam->window,
+                          ls_sessions_limited(executor->sessions) ? ls_sessions_window(executor->sessions) : 0,
+                          memory_order_relaxed);
+    applied_publish(executor);
+    digest_publish(executor);
+}
+
+/* Net's image, if there is one; returns the work count. */
+static uint32_t image_turn(struct ls_executor *executor)
+{
+    struct ls_seam *seam = executor->seam;
+    if (!atomic_load_explicit(&seam->image, memory_order_relaxed))
+        return 0;
+    uint32_t cut = atomic_load_explicit(&seam->cut_state, memory_order_acquire);
+    if (cut == LS_CUT_OPEN || cut == LS_CUT_ENDING)
+        return 0; /* bulk reads the machine that would go */
+    /* acquire: pairs with net's release behind the image; release: net takes it back as it is now */
+    image_swap(executor, atomic_load_explicit(&seam->image, memory_order_acquire));
+    atomic_store_explicit(&seam->image, NULL, memory_order_release);
+    return 1;
+}
+
+const uint8_t *ls_executor_sessions_image(const struct ls_executor *executor, size_t *size)
+{
+    return ls_sessions_image(executor->sessions, size);
+}
+
+struct ls_sessions *ls_executor_sessions_restore(const uint8_t *bytes, size_t size, uint32_t capacity)
+{
+    return ls_sessions_restore(bytes, size, capacity);
+}
+
 uint32_t ls_executor_turn(struct ls_executor *executor, uint64_t now_ns)
 {
+    uint32_t others = image_turn(executor) + cut_turn(executor);
     executor->serving = atomic_load_explicit(&executor->seam->serving, memory_order_acquire);
     uint32_t executed = burst_run(executor, now_ns);
-    uint32_t work = executed + repeats_run(executor);
+    uint32_t work = executed + repeats_run(executor) + others;
     replies_flush(executor);
     executor->type->reclaim(executor->machine);
     if (executed == 0 && executor->done == executor->count && executor->digest_seq != executor->applied_seq &&

@@ -10,6 +10,7 @@
 #include <lockstep/counters.h>
 #include <lockstep/state_machine.h>
 
+#include "cut.h"
 #include "io.h"
 #include "log.h"
 #include "seam.h"
@@ -44,10 +45,12 @@ uint64_t ls_executor_digest(struct ls_executor *executor);
 
 /* ---- checkpoints: how a cut leaves and how an image comes, over the seam (seam.h) ----
  * bulk sets seam->cut and WANTED; apply, between two bursts, opens the machine's checkpoint and the sessions' image,
- * fills the cut and says OPEN (or REFUSED with -EBUSY). Then bulk runs type->checkpoint_next() until it is complete,
- * waits for seam->cut_sessions, writes ls_executor_sessions_image(), and says ENDING.
- * seam->image: apply swaps machine and sessions with the image's, takes applied, seq, limits, tables from its cut,
- * republishes the session seats, then stores NULL (release). */
+ * fills the cut and says OPEN (or REFUSED: -EBUSY while the one before is still being given back, -ENODATA before the
+ * first applied entry, -ENOTSUP where the machine has no checkpoints). Then bulk runs type->checkpoint_next() until it
+ * is complete, waits for seam->cut_sessions, writes ls_executor_sessions_image(), and says ENDING. seam->image: apply,
+ * unless a cut is open (then after it), forgets a burst that waits for memory, swaps machine and sessions with the
+ * image's, takes applied, seq, limits, tables from its cut, republishes the session seats, then stores NULL (release).
+ */
 
 /* bulk, while the cut is OPEN and cut_sessions is true: the sessions' packed bytes. */
 const uint8_t *ls_executor_sessions_image(const struct ls_executor *executor, size_t *size);

@@ -11,12 +11,17 @@
 
 #include <string.h>
 
+/* C5: whatever a replica that is not admitted says, says so. */
+static uint16_t joining_flag(const struct ls_replica *r)
+{
+    return r->counts || ls_mutant(OUTSIDE_ACKS) ? 0 : LS_ACK_JOINING;
+}
+
 /* ---- verification ---- */
 
 static void question_send(struct ls_replica *r, uint64_t now_ns)
 {
     struct ls_frame frame;
-    const struct ls_peer *peer = &r->peer[r->peer_of[r->sequencer] - 1];
     if (!r->question_open) {
         r->question_open = true;
         r->question++; /* the same number until it is answered: repeats cost nothing and any answer to it will do */
@@ -24,7 +29,7 @@ static void question_send(struct ls_replica *r, uint64_t now_ns)
     }
     r->question_ns = now_ns;
     r->question_tries++;
-    if (!ls_replica_alloc(r, &frame, peer->addr))
+    if (!ls_replica_alloc(r, &frame, r->sequencer_addr))
         return;
     struct ls_ack_body *body = ls_replica_begin(r, &frame, LS_FRAME_ACK);
     uint32_t rows = r->log->epochs < LS_EPOCHS_SENT ? r->log->epochs : LS_EPOCHS_SENT;
@@ -32,6 +37,7 @@ static void question_send(struct ls_replica *r, uint64_t now_ns)
                                  .limit = r->applied + r->log->size,
                                  .applied_seq = r->applied_seq,
                                  .question = r->question,
+                                 .flags = joining_flag(r),
                                  .rows = (uint16_t)rows};
     struct ls_epoch_row *row = (struct ls_epoch_row *)(body + 1);
     memcpy(row, &r->log->epoch[r->log->epochs - rows], rows * sizeof(*row));
@@ -59,11 +65,30 @@ static void parting_take(struct ls_replica *r, const struct ls_answer_record *an
         ls_replica_halt(r, LS_HALT_LOG_DAMAGED, now_ns);
         return;
     }
+    ls_standing_follow(r);
     if (!ls_mutant(RANGES_KEPT))
         ls_repair_reset(&r->repair, r->repair.delay_ns);
     ls_count(r->counters, verifications);
     ls_replica_set_role(r, LS_ROLE_FOLLOWER);
     r->ack_due = true;
+}
+
+/* What is missing here is held nowhere any more but in checkpoints. The log and the vote are kept: they may be what the
+ * others need, and the one thing they prove stays true. Nothing is asked until a checkpoint has replaced them. */
+static void too_old_take(struct ls_replica *r, const struct ls_answer_record *answer, uint64_t now_ns)
+{
+    bool awaited = (r->role == LS_ROLE_UNVERIFIED && r->question_open) ||
+                   (r->role == LS_ROLE_FOLLOWER && r->log->filled < answer->position);
+    if (!awaited || answer->number != r->question) {
+        ls_count(r->counters, drop_answer);
+        r->ack_due = true;
+        return;
+    }
+    r->question_open = false;
+    ls_log_drop_partial(r->log);
+    ls_repair_reset(&r->repair, r->repair.delay_ns);
+    ls_reads_refuse(r, LS_STATUS_NO_SEQUENCER, now_ns);
+    ls_replica_set_role(r, LS_ROLE_BEHIND);
 }
 
 static void answer_take(struct ls_replica *r, const struct ls_answer_record *answer, uint64_t now_ns)
@@ -83,12 +108,7 @@ static void answer_take(struct ls_replica *r, const struct ls_answer_record *ans
             ls_count(r->counters, drop_answer);
         break;
     default: /* TOO_OLD, the only other kind that the frame check lets through */
-        if (answer->number == r->question && (r->role != LS_ROLE_FOLLOWER || r->log->filled < answer->position)) {
-            ls_replica_halt(r, LS_HALT_TOO_FAR_BEHIND, now_ns);
-            break;
-        }
-        ls_count(r->counters, drop_answer);
-        r->ack_due = true;
+        too_old_take(r, answer, now_ns);
     }
 }
 
@@ -127,7 +147,9 @@ static void place(struct ls_replica *r, uint64_t position, const uint8_t *bytes,
     }
     ls_log_place(log, position, bytes, length);
     uint64_t filled = ls_repair_join(&r->repair, position + length);
-    if (ls_log_fill(log, filled) != 0) {
+    int error = ls_log_fill(log, filled);
+    ls_standing_follow(r);
+    if (error != 0) {
         ls_replica_halt(r, LS_HALT_LOG_DAMAGED, now_ns);
         return;
     }
@@ -159,6 +181,10 @@ void ls_follower_order(struct ls_replica *r, const uint8_t *frame, uint64_t now_
     const struct ls_order_body *body = ls_frame_body(frame);
     uint32_t length = ls_frame_header(frame)->length - LS_FRAME_HEADER_SIZE - (uint32_t)sizeof(*body);
     ls_count(r->counters, orders_in);
+    if (r->role == LS_ROLE_BEHIND) {
+        ls_count(r->counters, drop_unverified);
+        return;
+    }
     if (r->role != LS_ROLE_FOLLOWER) {
         ls_count(r->counters, drop_unverified);
         if (!r->question_open)
@@ -206,6 +232,8 @@ void ls_follower_heartbeat(struct ls_replica *r, const uint8_t *frame, uint64_t 
     const struct ls_heartbeat_body *body = ls_frame_body(frame);
     const struct ls_answer_record *answer = (const struct ls_answer_record *)(body + 1);
     ls_count(r->counters, heartbeats_in);
+    if (r->role == LS_ROLE_BEHIND)
+        return; /* it waits for a checkpoint, and has said so to control */
     for (uint32_t i = 0; i < body->answers && r->role != LS_ROLE_HALTED; i++)
         answer_take(r, &answer[i], now_ns);
     if (r->role == LS_ROLE_HALTED)
@@ -223,15 +251,14 @@ void ls_follower_heartbeat(struct ls_replica *r, const uint8_t *frame, uint64_t 
 static void ack_send(struct ls_replica *r, uint64_t now_ns)
 {
     struct ls_frame frame;
-    const struct ls_peer *peer = &r->peer[r->peer_of[r->sequencer] - 1];
-    if (!ls_replica_alloc(r, &frame, peer->addr))
+    if (!ls_replica_alloc(r, &frame, r->sequencer_addr))
         return;
     struct ls_ack_body *body = ls_replica_begin(r, &frame, LS_FRAME_ACK);
     *body = (struct ls_ack_body){.position = r->log->filled,
                                  .limit = r->applied + r->log->size,
                                  .applied_seq = r->applied_seq,
                                  .probe = r->probe_seen,
-                                 .flags = LS_ACK_VERIFIED};
+                                 .flags = LS_ACK_VERIFIED | joining_flag(r)};
     if (ls_mutant(ACK_HIGHEST) && r->repair.ranges > 0)
         body->position = r->repair.range[r->repair.ranges - 1].end;
     if (r->reads_unasked) {

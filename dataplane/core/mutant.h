@@ -39,7 +39,18 @@
     X(LAST_EPOCH_OWN, "the last epoch is the one the node is in, not that of its last entry")                          \
     X(LEARNER_COUNTS, "learners count in a majority")                                                                  \
     X(OPEN_TWICE, "opening with the same nonce makes a second session")                                                \
-    X(SERVE_BEFORE_OPEN, "requests are taken before the epoch's first entry is applied")
+    X(SERVE_BEFORE_OPEN, "requests are taken before the epoch's first entry is applied")                               \
+    X(JOINER_COUNTS, "acknowledgements of a joining incarnation count")                                                \
+    X(ADMIT_KEEPS_ACKS, "admitting keeps what the old incarnation acknowledged")                                       \
+    X(ADMIT_REACH_COMMIT, "a joiner has to reach the commit, not the log's end")                                       \
+    X(CHANGE_EARLY, "the membership changes before the epoch's first entry and the change before are committed")       \
+    X(CHANGE_TWO, "the membership changes again before the change before is committed")                                \
+    X(REBASE_OLDER, "a checkpoint older than the log replaces it")                                                     \
+    X(INSTALL_ANY_INCARNATION, "an epoch is opened by whatever incarnation is there")                                  \
+    X(INSTALL_UNSEALED, "an epoch is opened without being sealed at it")                                               \
+    X(MEMBERS_LAG, "votes and commit are counted by the last committed membership")                                    \
+    X(COUNT_EARLY, "a joiner counts before it holds what it was to reach")                                             \
+    X(OUTSIDE_ACKS, "a new incarnation takes part with its empty log")
 
 enum ls_mutant_id {
     LS_MUTANT_NONE,

@@ -136,7 +136,7 @@ static void busy(struct ls_replica *r, const struct ls_read_record *record, stru
 static void linearizable_add(struct ls_replica *r, const struct ls_read_record *record, struct ls_addr client,
                              uint64_t now_ns)
 {
-    if (r->role == LS_ROLE_SEALED || r->role == LS_ROLE_UNVERIFIED) {
+    if (r->role == LS_ROLE_SEALED || r->role == LS_ROLE_UNVERIFIED || r->role == LS_ROLE_BEHIND) {
         ls_count(r->counters, busy_no_sequencer);
         busy(r, record, client, LS_STATUS_NO_SEQUENCER, now_ns);
         return;
@@ -170,6 +170,11 @@ static void linearizable_add(struct ls_replica *r, const struct ls_read_record *
 
 static void least_add(struct ls_replica *r, const struct ls_read_record *record, struct ls_addr client, uint64_t now_ns)
 {
+    if (r->role == LS_ROLE_BEHIND && record->least > r->applied_seq) { /* not soon: others have it */
+        ls_count(r->counters, busy_no_sequencer);
+        busy(r, record, client, LS_STATUS_NO_SEQUENCER, now_ns);
+        return;
+    }
     if (r->leasts == LS_LEAST_MAX) {
         ls_count(r->counters, busy_behind);
         busy(r, record, client, LS_STATUS_BUSY_BEHIND, now_ns);
@@ -194,9 +199,13 @@ void ls_reads_input(struct ls_replica *r, const struct ls_frame *frame, uint64_t
     struct reply_frame out = {.at = NULL};
     while ((record = ls_read_next(frame->data, &at)) != NULL) {
         ls_count(r->counters, reads_in);
-        if (r->role == LS_ROLE_HALTED || r->config.memory_lost) {
+        if (r->role == LS_ROLE_HALTED) {
             ls_count(r->counters, busy_halted);
             busy(r, record, frame->peer, LS_STATUS_HALTED, now_ns);
+        } else if (!r->counts || !r->member || ls_rebase_runs(r)) {
+            /* C5, M5: who is not admitted, or was removed, does not serve; nor a state that is being replaced */
+            ls_count(r->counters, busy_no_sequencer);
+            busy(r, record, frame->peer, LS_STATUS_NO_SEQUENCER, now_ns);
         } else if (record->consistency == LS_READ_LINEARIZABLE) {
             linearizable_add(r, record, frame->peer, now_ns);
         } else if (record->consistency == LS_READ_LEAST) {

@@ -120,10 +120,15 @@ static uint32_t gaps_list(const struct ls_replica *r, struct ls_fetch_range *gap
     return n;
 }
 
-static const struct ls_peer *fetch_target(const struct ls_replica *r)
+/* First the sequencer, which need not be a member that this log knows of; then the members in turn. */
+static struct ls_addr fetch_target(const struct ls_replica *r)
 {
-    uint32_t first = r->peer_of[r->sequencer] - 1u;
-    return &r->peer[(first + r->repair.attempt) % r->peers];
+    uint32_t index = r->peer_of[r->sequencer];
+    if (index == 0) {
+        uint32_t turn = r->repair.attempt % (r->peers + 1);
+        return turn == 0 ? r->sequencer_addr : r->peer[turn - 1].addr;
+    }
+    return r->peer[(index - 1 + r->repair.attempt) % r->peers].addr;
 }
 
 static void fetch_send(struct ls_replica *r, uint64_t now_ns)
@@ -134,7 +139,7 @@ static void fetch_send(struct ls_replica *r, uint64_t now_ns)
     struct ls_frame frame;
     /* Paced also where nothing can be asked for yet: no room for it, no buffer. */
     repair->fetched_ns = now_ns;
-    if (n == 0 || !ls_replica_alloc(r, &frame, fetch_target(r)->addr))
+    if (n == 0 || !ls_replica_alloc(r, &frame, fetch_target(r)))
         return;
     struct ls_fetch_body *body = ls_replica_begin(r, &frame, LS_FRAME_FETCH);
     *body = (struct ls_fetch_body){.ranges = (uint16_t)n};

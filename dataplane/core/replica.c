@@ -18,7 +18,7 @@ static int config_complete(struct ls_replica_config *c)
 {
     if (c->node == 0 || c->node > LS_NODE_ID_MAX || c->incarnation == 0)
         return -EINVAL;
-    if (c->members == 0 || c->members > LS_MEMBERS_MAX || c->window == 0 || c->window > LS_WINDOW_MAX)
+    if (c->window == 0 || c->window > LS_WINDOW_MAX)
         return -EINVAL;
     if (c->sessions_max == 0 || c->sessions_max > LS_SESSIONS_MAX || c->op_max < LS_OP_SMALL_MAX ||
         c->op_max > LS_OP_MAX)
@@ -36,33 +36,6 @@ static int config_complete(struct ls_replica_config *c)
     DEFAULT(inflight_max, 1024 * 1024);
 #undef DEFAULT
     return 0;
-}
-
-static int members_init(struct ls_replica *r)
-{
-    bool own = false;
-    for (uint32_t i = 0; i < r->config.members; i++) {
-        const struct ls_member *m = &r->config.member[i];
-        if (m->node == 0 || m->node > LS_NODE_ID_MAX)
-            return -EINVAL;
-        bool voter = m->role == LS_MEMBER_VOTER || ls_mutant(LEARNER_COUNTS);
-        r->voters += voter;
-        if (m->node == r->config.node) {
-            if (own)
-                return -EINVAL;
-            own = true;
-            r->voter = voter;
-            continue;
-        }
-        struct ls_peer *peer = &r->peer[r->peers++];
-        peer->node = m->node;
-        peer->voter = voter;
-        peer->addr = m->addr;
-        if (r->peer_of[m->node] != 0)
-            return -EINVAL;
-        r->peer_of[m->node] = (uint8_t)r->peers;
-    }
-    return own && r->voters > 0 && r->voters <= LS_VOTERS_MAX ? 0 : -EINVAL;
 }
 
 struct ls_replica *ls_replica_create(const struct ls_replica_config *config, struct ls_log *log, struct ls_seam *seam,
@@ -88,8 +61,6 @@ struct ls_replica *ls_replica_create(const struct ls_replica_config *config, str
     int error = config_complete(&r->config);
     if (error == 0 && r->config.sessions_max > seam->sessions_max)
         error = -EINVAL;
-    if (error == 0)
-        error = members_init(r);
     /* The largest entry must fit with room to spare, or it could wait for ever. */
     if (error == 0 && ls_entry_size(r->config.op_max) > log->size / 2)
         error = -EINVAL;
@@ -105,9 +76,11 @@ struct ls_replica *ls_replica_create(const struct ls_replica_config *config, str
         return NULL;
     }
     r->epoch = config->promise;
-    r->role = LS_ROLE_SEALED;
+    r->role = LS_ROLE_OUTSIDE;
     r->commit = log->base;
     r->commit_seq = log->base_seq;
+    r->told_change = log->memberships_changes;
+    ls_standing_follow(r);
     ls_repair_reset(&r->repair, r->config.reorder_min_ns * 2);
     atomic_store_explicit(&seam->epoch, r->epoch, memory_order_relaxed);
     return r;
@@ -128,10 +101,15 @@ bool ls_replica_is_sequencer(const struct ls_replica *r)
     return r->role == LS_ROLE_OPENING || r->role == LS_ROLE_SEQUENCER || r->role == LS_ROLE_SUSPENDED;
 }
 
-static void event_push(struct ls_replica *r, const struct ls_event *event)
+/* A full queue means that control is stuck; ctrl notices that by the unanswered question. */
+bool ls_replica_event(struct ls_replica *r, const struct ls_event *event)
 {
-    /* A full queue means that control is stuck; ctrl notices that by the unanswered question. */
-    (void)ls_spsc_push(&r->seam->events, event);
+    return ls_spsc_push(&r->seam->events, event);
+}
+
+void ls_replica_done(struct ls_replica *r, uint64_t id, uint32_t code)
+{
+    (void)ls_replica_event(r, &(struct ls_event){.kind = LS_EVENT_DONE, .id = id, .epoch = r->epoch, .code = code});
 }
 
 void ls_replica_set_role(struct ls_replica *r, enum ls_role role)
@@ -140,7 +118,7 @@ void ls_replica_set_role(struct ls_replica *r, enum ls_role role)
         return;
     r->role = role;
     atomic_store_explicit(&r->seam->serving, ls_replica_is_sequencer(r), memory_order_release);
-    event_push(
+    (void)ls_replica_event(
         r,
         &(struct ls_event){
             .kind = LS_EVENT_ROLE, .epoch = r->epoch, .role = (uint16_t)role, .node = r->sequencer, .code = r->halt});
@@ -185,10 +163,11 @@ void ls_replica_commit(struct ls_replica *r, uint64_t commit)
     r->commit = commit;
     /* Release: apply, which acquires it, sees the bytes below. */
     atomic_store_explicit(&r->seam->commit, commit, memory_order_release);
+    if (ls_mutant(MEMBERS_LAG))
+        ls_standing_follow(r);
 }
 
-/* Forgets everything that belongs to the epoch that ends. */
-static void epoch_clear(struct ls_replica *r, uint64_t now_ns)
+void ls_replica_epoch_clear(struct ls_replica *r, uint64_t now_ns)
 {
     for (uint32_t i = 0; i < r->peers; i++) {
         struct ls_peer *peer = &r->peer[i];
@@ -199,6 +178,8 @@ static void epoch_clear(struct ls_replica *r, uint64_t now_ns)
     }
     r->sequencer = 0;
     r->sequencer_incarnation = 0;
+    r->joining = false;
+    r->forgotten = 0;
     r->ack_due = false;
     r->probe_seen = 0;
     r->question_open = false;
@@ -207,6 +188,8 @@ static void epoch_clear(struct ls_replica *r, uint64_t now_ns)
     r->probe = r->probe_echoed = 0;
     r->probe_wanted = false;
     r->probe_ns = 0;
+    r->view_due = r->view_opened = false;
+    ls_change_clear(r);
     r->fresh_since_ns = 0;
     r->fresh_time = 0;
     if (!ls_mutant(RANGES_KEPT))
@@ -224,28 +207,35 @@ static void seal(struct ls_replica *r, const struct ls_order *order, uint64_t no
     if (ls_mutant(LAST_EPOCH_OWN) && last_epoch != 0)
         last_epoch = r->epoch;
     if (order->epoch > r->epoch) {
-        epoch_clear(r, now_ns);
+        ls_replica_epoch_clear(r, now_ns);
         r->epoch = order->epoch;
         atomic_store_explicit(&r->seam->epoch, r->epoch, memory_order_relaxed);
+        /* Who was joining starts over: the next sequencer has not named what it must hold. */
         if (r->role != LS_ROLE_HALTED)
-            ls_replica_set_role(r, LS_ROLE_SEALED);
+            ls_replica_set_role(r, ls_standing_rest(r));
     }
-    event_push(r, &(struct ls_event){.kind = LS_EVENT_SEALED,
-                                     .id = order->id,
-                                     .epoch = r->epoch,
-                                     .last_epoch = last_epoch,
-                                     .last = r->log->end,
-                                     .last_seq = r->log->last_seq});
+    (void)ls_replica_event(r, &(struct ls_event){.kind = LS_EVENT_SEALED,
+                                                 .id = order->id,
+                                                 .epoch = r->epoch,
+                                                 .last_epoch = last_epoch,
+                                                 .last = r->log->end,
+                                                 .last_seq = r->log->last_seq,
+                                                 .code = r->counts,
+                                                 .members = *ls_standing_members(r)});
 }
 
 static uint32_t install_check(const struct ls_replica *r, const struct ls_order *order)
 {
     if (r->role == LS_ROLE_HALTED)
         return 4;
-    if (r->role != LS_ROLE_SEALED || r->epoch != order->epoch || r->epoch == 0)
-        return 1;
-    if (order->incarnation != r->config.incarnation || r->config.memory_lost)
+    bool any = ls_mutant(INSTALL_ANY_INCARNATION);
+    if ((order->incarnation != r->config.incarnation || !r->counts) && !any)
         return 2;
+    bool sealed = r->role == LS_ROLE_SEALED || (any && r->role == LS_ROLE_OUTSIDE);
+    if (ls_mutant(INSTALL_UNSEALED) && !ls_replica_is_sequencer(r))
+        sealed = true;
+    if (!sealed || (r->epoch != order->epoch && !ls_mutant(INSTALL_UNSEALED)) || order->epoch == 0)
+        return 1;
     if (!r->voter)
         return 3;
     if (!ls_log_has_room(r->log, r->log->end, 1024, r->applied))
@@ -256,9 +246,15 @@ static uint32_t install_check(const struct ls_replica *r, const struct ls_order 
 static void install(struct ls_replica *r, const struct ls_order *order, uint64_t now_ns)
 {
     uint32_t refused = install_check(r, order);
+    if (refused == 0 && r->epoch != order->epoch) { /* of a deliberately broken variant alone */
+        ls_replica_epoch_clear(r, now_ns);
+        r->epoch = order->epoch;
+        atomic_store_explicit(&r->seam->epoch, r->epoch, memory_order_relaxed);
+    }
     if (refused == 0)
         ls_sequencer_open(r, now_ns);
-    event_push(r, &(struct ls_event){.kind = LS_EVENT_INSTALLED, .id = order->id, .epoch = r->epoch, .code = refused});
+    (void)ls_replica_event(
+        r, &(struct ls_event){.kind = LS_EVENT_INSTALLED, .id = order->id, .epoch = r->epoch, .code = refused});
 }
 
 static void epoch_seen(struct ls_replica *r, uint64_t epoch, uint16_t node, uint64_t now_ns)
@@ -269,46 +265,60 @@ static void epoch_seen(struct ls_replica *r, uint64_t epoch, uint16_t node, uint
     r->epoch_told = epoch;
     r->epoch_told_ns = now_ns;
     if (ls_spsc_room(&r->seam->events) > 16) /* the others are said once, this again and again */
-        event_push(r, &(struct ls_event){.kind = LS_EVENT_EPOCH_SEEN, .epoch = epoch, .node = node});
+        (void)ls_replica_event(r, &(struct ls_event){.kind = LS_EVENT_EPOCH_SEEN, .epoch = epoch, .node = node});
 }
 
-/* A frame of the promised epoch's sequencer, from a member that may be it. */
-static bool sequencer_accept(struct ls_replica *r, const struct ls_peer *peer, const struct ls_frame_header *header)
+/* A frame that only the promised epoch's sequencer sends. It was elected, whether this log names it a voter yet or not:
+ * a difference of membership is no reason to drop it, for it may be what brings the membership that names it. */
+static bool sequencer_accept(struct ls_replica *r, const struct ls_frame *frame, const struct ls_frame_header *header)
 {
-    if (r->role == LS_ROLE_SEALED) {
-        if (!peer->voter || r->config.memory_lost) {
-            ls_count(r->counters, drop_role);
-            return false;
-        }
-        r->sequencer = peer->node;
+    if (r->role == LS_ROLE_SEALED || (ls_mutant(OUTSIDE_ACKS) && r->role == LS_ROLE_OUTSIDE)) {
+        r->sequencer = header->sender;
         r->sequencer_incarnation = header->incarnation;
+        r->sequencer_addr = frame->peer;
         ls_replica_set_role(r, LS_ROLE_UNVERIFIED);
         return true;
     }
-    if (ls_replica_is_sequencer(r) || r->sequencer != peer->node || r->sequencer_incarnation != header->incarnation) {
+    if (ls_replica_is_sequencer(r) || r->sequencer != header->sender ||
+        r->sequencer_incarnation != header->incarnation) {
         ls_count(r->counters, drop_second_sequencer);
         return false;
     }
     return true;
 }
 
+/* The sender is a member at its address, or a stranger who says what only the epoch's sequencer says. */
+static bool sender_is_known(const struct ls_replica *r, const struct ls_frame *frame,
+                            const struct ls_frame_header *header, const struct ls_peer *peer)
+{
+    if (peer != NULL)
+        return ls_addr_equal(frame->peer, peer->addr);
+    if (header->sender == r->config.node)
+        return false;
+    if (r->sequencer == header->sender && !ls_addr_equal(frame->peer, r->sequencer_addr))
+        return false;
+    return header->type == LS_FRAME_ORDER || header->type == LS_FRAME_HEARTBEAT ||
+           (header->type == LS_FRAME_RANGE && r->sequencer == header->sender);
+}
+
 static void input_member(struct ls_replica *r, const struct ls_frame *frame, const struct ls_frame_header *header,
                          uint64_t now_ns)
 {
-    uint32_t index = header->sender <= LS_NODE_ID_MAX ? r->peer_of[header->sender] : 0;
-    if (index == 0 || !ls_addr_equal(frame->peer, r->peer[index - 1].addr)) {
+    uint32_t index = r->peer_of[header->sender]; /* the frame check has seen that it is no higher */
+    struct ls_peer *peer = index == 0 ? NULL : &r->peer[index - 1];
+    if (!sender_is_known(r, frame, header, peer)) {
         ls_count(r->counters, drop_sender);
         return;
     }
-    struct ls_peer *peer = &r->peer[index - 1];
-    if (peer->incarnation != 0 && header->incarnation < peer->incarnation && !ls_mutant(INCARNATION_IGNORED)) {
+    if (peer != NULL && header->incarnation < peer->incarnation && !ls_mutant(INCARNATION_IGNORED)) {
         ls_count(r->counters, drop_incarnation);
         return;
     }
     bool from_sequencer = header->type == LS_FRAME_ORDER || header->type == LS_FRAME_HEARTBEAT;
+    bool silent = r->role == LS_ROLE_OUTSIDE && !ls_mutant(OUTSIDE_ACKS);
     if (header->epoch > r->epoch) {
-        if (from_sequencer)
-            epoch_seen(r, header->epoch, peer->node, now_ns);
+        if (from_sequencer && !silent)
+            epoch_seen(r, header->epoch, header->sender, now_ns);
         else
             ls_count(r->counters, drop_epoch_new);
         return;
@@ -318,13 +328,13 @@ static void input_member(struct ls_replica *r, const struct ls_frame *frame, con
         return;
     }
     /* Of this epoch: replayed frames of older ones make no dead node look alive. */
-    atomic_store_explicit(&r->page->heard_ns[peer->node], now_ns, memory_order_relaxed);
-    if (r->role == LS_ROLE_HALTED) {
+    atomic_store_explicit(&r->page->heard_ns[header->sender], now_ns, memory_order_relaxed);
+    if (r->role == LS_ROLE_HALTED || silent || ls_rebase_runs(r)) {
         ls_count(r->counters, drop_role);
         return;
     }
     if (from_sequencer) {
-        if (!sequencer_accept(r, peer, header))
+        if (!sequencer_accept(r, frame, header))
             return;
         if (header->type == LS_FRAME_ORDER)
             ls_follower_order(r, frame->data, now_ns);
@@ -379,15 +389,47 @@ void ls_replica_input(struct ls_replica *r, const struct ls_frame *frame, uint64
     }
 }
 
+static void order_take(struct ls_replica *r, const struct ls_order *order, uint64_t now_ns)
+{
+    switch (order->kind) {
+    case LS_ORDER_SEAL:
+        seal(r, order, now_ns);
+        break;
+    case LS_ORDER_INSTALL:
+        install(r, order, now_ns);
+        break;
+    case LS_ORDER_FOUND:
+        ls_standing_found(r, order);
+        break;
+    case LS_ORDER_JOIN:
+        ls_standing_join(r, order);
+        break;
+    case LS_ORDER_COUNT:
+        ls_standing_count(r, order);
+        break;
+    case LS_ORDER_ADMIT:
+        ls_change_admit(r, order);
+        break;
+    case LS_ORDER_CHANGE:
+        ls_change_members(r, order, now_ns);
+        break;
+    case LS_ORDER_HANDOVER:
+        ls_change_handover(r, order, now_ns);
+        break;
+    case LS_ORDER_REBASE:
+        ls_rebase_begin(r, order, now_ns);
+        break;
+    default:
+        assert(false); /* control gives no others */
+    }
+}
+
 static uint32_t orders_take(struct ls_replica *r, uint64_t now_ns)
 {
     struct ls_order order;
     uint32_t work = 0;
-    while (ls_spsc_pop(&r->seam->orders, &order)) {
-        if (order.kind == LS_ORDER_SEAL)
-            seal(r, &order, now_ns);
-        else
-            install(r, &order, now_ns);
+    while (!ls_rebase_runs(r) && ls_spsc_pop(&r->seam->orders, &order)) {
+        order_take(r, &order, now_ns);
         work++;
     }
     return work;
@@ -412,6 +454,9 @@ static void page_update(struct ls_replica *r)
     STORE(role, r->role);
     STORE(halt_reason, r->halt);
     STORE(sequencer, ls_replica_is_sequencer(r) ? r->config.node : r->sequencer);
+    STORE(counts, r->counts);
+    STORE(members_seq, ls_standing_members(r)->seq);
+    STORE(last_epoch, ls_log_last_epoch(r->log));
     STORE(last, r->log->end);
     STORE(last_seq, r->log->last_seq);
     STORE(commit, r->commit);
@@ -423,14 +468,17 @@ uint32_t ls_replica_turn(struct ls_replica *r, uint64_t now_ns)
     /* Acquire: what apply made visible before. applied_seq is loaded after it, so it is at least as new. */
     r->applied = atomic_load_explicit(&r->seam->applied, memory_order_acquire);
     r->applied_seq = atomic_load_explicit(&r->seam->applied_seq, memory_order_acquire);
-    uint32_t work = orders_take(r, now_ns);
+    uint32_t work = ls_rebase_turn(r, now_ns);
+    work += orders_take(r, now_ns);
     r->bulk = LS_BULK_FRAMES_PER_TURN;
     if (ls_replica_is_sequencer(r))
         work += ls_sequencer_turn(r, now_ns);
     else if (r->role == LS_ROLE_UNVERIFIED || r->role == LS_ROLE_FOLLOWER)
         work += ls_follower_turn(r, now_ns);
-    work += ls_reads_turn(r, now_ns);
+    if (!ls_rebase_runs(r))
+        work += ls_reads_turn(r, now_ns);
     work += replies_send(r);
+    work += ls_standing_turn(r);
     atomic_store_explicit(&r->seam->time, ls_replica_log_time(r, now_ns), memory_order_relaxed);
     page_update(r);
     return work;
@@ -438,6 +486,8 @@ uint32_t ls_replica_turn(struct ls_replica *r, uint64_t now_ns)
 
 uint64_t ls_replica_next_ns(const struct ls_replica *r, uint64_t now_ns)
 {
+    if (ls_rebase_runs(r))
+        return ls_spsc_is_empty(&r->seam->replies) ? ls_rebase_next_ns(r, now_ns) : now_ns;
     /* What the other threads have put into the seam since the last turn. */
     if (!ls_spsc_is_empty(&r->seam->orders) || !ls_spsc_is_empty(&r->seam->replies) ||
         atomic_load_explicit(&r->seam->applied, memory_order_acquire) != r->applied ||
@@ -465,5 +515,6 @@ void ls_replica_view(const struct ls_replica *r, struct ls_replica_view *view)
                     : r->role == LS_ROLE_FOLLOWER ? r->log->filled
                                                   : 0,
         .commit = r->commit,
+        .counts = r->counts,
     };
 }

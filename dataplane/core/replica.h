@@ -3,8 +3,8 @@
  * One node's part in ordering one log: sequencer, follower or sealed. It starts OUTSIDE: sealed at its promise, without
  * a log, silent, until FOUND (a founder of the cluster, whose empty log is right) or JOIN (a new incarnation or a new
  * member, admitted by the epoch's sequencer). A joining replica is served like a follower and never counts; when it
- * holds what was named to it, it says REACHED, and COUNT makes it whole. Pure: frames and the time come in, frames go out
- * through `io`; no clock, no socket, no allocation after create. Owned and called by the net worker alone; what it
+ * holds what was named to it, it says REACHED, and COUNT makes it whole. Pure: frames and the time come in, frames go
+ * out through `io`; no clock, no socket, no allocation after create. Owned and called by the net worker alone; what it
  * shares with apply and control is in the seam.
  *
  * A loop turn is: ls_replica_input() for each received frame, then ls_replica_turn() once.
@@ -27,10 +27,6 @@ struct ls_replica_config {
     uint16_t node;
     uint64_t incarnation; /* of this node, > 0 */
     uint64_t promise;     /* starts sealed at this epoch */
-    bool memory_lost;     /* an earlier incarnation may have acknowledged what this one does not hold: it neither asks,
-                             acknowledges, serves nor leads until it is admitted */
-    uint32_t members;
-    struct ls_member member[LS_MEMBERS_MAX];
     /* cluster limits, written into the log by the first sequencer */
     uint64_t keys_max;
     uint64_t bytes_max;

@@ -8,7 +8,10 @@
  *   admission.c  REQUEST frames: session windows, stash, refusals
  *   pull.c       large requests, fragment by fragment
  *   reads.c      READ frames of the three consistencies
- *   answer.c     small frames to clients: BUSY, REDIRECT, refusals
+ *   answer.c     small frames to clients: BUSY, REDIRECT, VIEW, refusals
+ *   standing.c   who takes part: the peers table, founding, joining, counting
+ *   change.c     the sequencer's orders: admitting incarnations, changing the membership, handing over
+ *   rebase.c     log and state are replaced by a checkpoint's
  * One thread (net); no field is seen by another one.
  */
 #ifndef LOCKSTEP_CORE_REPLICA_INTERNAL_H
@@ -39,8 +42,10 @@ struct ls_peer {
     uint16_t node;
     bool voter;
     struct ls_addr addr;
-    uint64_t incarnation; /* that counts; bound at the first contact, kept over epochs; 0: none yet */
+    uint64_t incarnation; /* highest one known; kept over epochs; 0: none yet */
     /* sequencer, this epoch */
+    bool bound;              /* frames of `incarnation` alone are taken: it made contact, or was admitted */
+    bool counts;             /* it said so in this epoch; an admitted one is only served before */
     bool verified;           /* it has acknowledged after taking a verification answer */
     bool heartbeat_due;      /* answers wait for it, or a probe that no ORDER carried */
     uint64_t acked;          /* verified position */
@@ -146,18 +151,37 @@ struct ls_replica {
     uint64_t applied;    /* seam->applied as this turn read it */
     uint64_t applied_seq;
 
-    uint32_t peers;  /* other members */
-    uint32_t voters; /* with this node, if it is one */
-    bool voter;
+    /* Standing. A new incarnation is outside until it founds or joins. */
+    bool counts;                 /* founder, or admitted and told so */
+    bool joining;                /* served by this epoch's sequencer, does not count */
+    bool reached;                /* held, verified, what a JOIN named; stays so in this incarnation */
+    bool reached_due;            /* control is to be told */
+    uint64_t reach;              /* joining: position to hold */
+    struct ls_membership joined; /* who is who, as JOIN said; until the log says it */
+
+    /* Members, as the log's newest membership has them. */
+    uint32_t members_change; /* log->memberships_changes that the table below follows */
+    uint32_t told_change;    /* and the one that control was told */
+    bool told_committed;
+    uint32_t peers;     /* other members */
+    uint32_t voters;    /* with this node, if it is one */
+    bool member;        /* this node is one, */
+    bool voter;         /* and votes */
+    uint64_t forgotten; /* bit n: node n was a member in this epoch and was dropped from the table */
     struct ls_peer peer[LS_MEMBERS_MAX];
     uint8_t peer_of[LS_NODE_ID_MAX + 1]; /* node id -> index + 1 */
+
+    /* A checkpoint that takes the place of log and state; NULL: none. */
+    struct ls_image *image;
+    uint64_t image_id; /* of control's order */
+    struct ls_machine *image_machine;
 
     /* The epoch's clock. */
     uint64_t clock_base; /* log time at clock_base_ns */
     uint64_t clock_base_ns;
 
     /* Sequencer. */
-    bool from_nothing;     /* the epoch began with an empty log */
+    bool from_nothing;     /* the epoch began with nothing known to be committed */
     uint64_t epoch_end;    /* end of this epoch's first entry */
     uint64_t probe;        /* highest one in use */
     bool probe_wanted;     /* reads or questions arrived since it was raised */
@@ -172,11 +196,21 @@ struct ls_replica {
     uint64_t commit_ns;    /* when commit rose and no frame has told it yet; 0: it is told */
     uint64_t confirmed_ns; /* a majority knew of no newer epoch at this time: a probe that left then was echoed */
     uint64_t majority_ns;  /* last time at which a majority had been heard within suspend_ns */
-    uint32_t bulk;         /* frames of fetched or granted bytes still allowed in this turn */
+    /* Handing over: no new requests are taken until `handing` holds everything, and a while longer. */
+    uint16_t handing;      /* node id; 0: nobody */
+    bool handed;           /* it does, and control was told */
+    uint64_t handing_id;   /* of control's question */
+    uint64_t handing_ends; /* requests are taken again */
+    /* VIEW frames to clients. */
+    bool view_due;      /* slots from view_next on have not been told */
+    bool view_opened;   /* of this epoch's opening they were, or are being told */
+    uint32_t view_next; /* session slot */
+    uint32_t bulk;      /* frames of fetched or granted bytes still allowed in this turn */
 
     /* Follower. */
     uint16_t sequencer; /* node id; 0: none known in this epoch */
     uint64_t sequencer_incarnation;
+    struct ls_addr sequencer_addr; /* it need not be a member that this log knows of yet */
     bool ack_due;
     uint64_t probe_seen;
     uint64_t question;    /* number of the last verification question, over all epochs */
@@ -224,6 +258,46 @@ void *ls_replica_begin(struct ls_replica *r, struct ls_frame *frame, uint8_t typ
 void ls_replica_send(struct ls_replica *r, struct ls_frame *frame, const void *end);
 /* commit rises; apply may go on. */
 void ls_replica_commit(struct ls_replica *r, uint64_t commit);
+
+/* Forgets everything that belongs to the epoch that ends. */
+void ls_replica_epoch_clear(struct ls_replica *r, uint64_t now_ns);
+/* False: the queue is full, control is stuck. */
+bool ls_replica_event(struct ls_replica *r, const struct ls_event *event);
+/* Answers an order that has no answer of its own: 0 or an errno. */
+void ls_replica_done(struct ls_replica *r, uint64_t id, uint32_t code);
+
+/* ---- standing.c ---- */
+/* Who is who: the log's newest membership, or what JOIN said while it has none. */
+const struct ls_membership *ls_standing_members(const struct ls_replica *r);
+/* The peers table follows the log, in the same step as the log changes. */
+void ls_standing_follow(struct ls_replica *r);
+/* As it could stand in the log. */
+bool ls_standing_is_well_formed(const struct ls_membership *members);
+void ls_standing_found(struct ls_replica *r, const struct ls_order *order);
+void ls_standing_join(struct ls_replica *r, const struct ls_order *order);
+void ls_standing_count(struct ls_replica *r, const struct ls_order *order);
+/* REACHED and MEMBERS, as they become true. */
+uint32_t ls_standing_turn(struct ls_replica *r);
+/* The role of a replica that knows no sequencer: SEALED, or OUTSIDE where it does not count. */
+enum ls_role ls_standing_rest(const struct ls_replica *r);
+
+/* ---- change.c ---- */
+void ls_change_admit(struct ls_replica *r, const struct ls_order *order);
+void ls_change_members(struct ls_replica *r, const struct ls_order *order, uint64_t now_ns);
+void ls_change_handover(struct ls_replica *r, const struct ls_order *order, uint64_t now_ns);
+void ls_change_turn(struct ls_replica *r, uint64_t now_ns);
+/* The epoch ends: nothing is handed over any more. */
+void ls_change_clear(struct ls_replica *r);
+/* The largest MEMBERS operation's room; returns its length. */
+#define LS_MEMBERS_BYTES (sizeof(struct ls_entry_members) + LS_MEMBERS_MAX * sizeof(struct ls_member_record))
+uint32_t ls_change_pack(const struct ls_membership *members, uint8_t *to);
+
+/* ---- rebase.c ---- */
+/* From an accepted order on until apply has swapped: neither log nor state are touched. */
+bool ls_rebase_runs(const struct ls_replica *r);
+void ls_rebase_begin(struct ls_replica *r, const struct ls_order *order, uint64_t now_ns);
+uint32_t ls_rebase_turn(struct ls_replica *r, uint64_t now_ns);
+uint64_t ls_rebase_next_ns(const struct ls_replica *r, uint64_t now_ns);
 
 /* ---- sequencer.c ---- */
 void ls_sequencer_open(struct ls_replica *r, uint64_t now_ns);
@@ -301,6 +375,8 @@ uint64_t ls_reads_next_ns(const struct ls_replica *r);
 void ls_answer_busy(struct ls_replica *r, struct ls_addr client, uint64_t session, uint64_t number, uint16_t status,
                     bool read, uint64_t now_ns);
 void ls_answer_redirect(struct ls_replica *r, struct ls_addr client, uint64_t now_ns);
+/* VIEW to clients active lately, once for each opened epoch and each change of the membership in it. */
+uint32_t ls_answer_views(struct ls_replica *r, uint64_t now_ns);
 void ls_answer_refusal(struct ls_replica *r, struct ls_addr client, const struct ls_request_record *record,
                        uint16_t status, uint64_t now_ns);
 

@@ -19,7 +19,16 @@ struct ls_repeat {
     struct ls_addr client;
 };
 
-/* control -> net */
+/* control -> net. DONE and REBASED carry 0 or an errno in `code`:
+ * FOUND: EBUSY not outside; ENOTEMPTY the log is not empty; EINVAL malformed, or this node is none of them.
+ * JOIN: EIO halted; EALREADY it counts; ESTALE another incarnation or sequencer, or not sealed at that epoch; EINVAL
+ *   malformed, or this node or the sequencer is none of them.
+ * COUNT: EIO halted; ESTALE another incarnation; EAGAIN not reached yet.
+ * HANDOVER: ESTALE not serving as that epoch's sequencer; EBUSY it hands over already; ENOENT no other voter; EAGAIN that
+ *   voter is not verified and counting in this epoch; later ETIMEDOUT patience, or ECANCELED the epoch is over.
+ * REBASE: EINVAL no image; EBUSY nothing is missing here (sequencer; verified and counting), or halted; EBADMSG the cut
+ *   makes no sense; EAGAIN it reaches into an epoch that is not promised here; ESTALE older than what must be kept: the
+ *   log's end where this incarnation counts or has reached what it joined for, else commit. Later orders wait for it. */
 enum ls_order_kind {
     LS_ORDER_SEAL = 1,     /* epoch. Answer: SEALED */
     LS_ORDER_INSTALL = 2,  /* epoch, incarnation. INSTALLED */
@@ -29,7 +38,7 @@ enum ls_order_kind {
     LS_ORDER_COUNT = 5,    /* incarnation. DONE */
     LS_ORDER_ADMIT = 6,    /* epoch, incarnation, node, other = joining incarnation, position = its promise. ADMITTED */
     LS_ORDER_CHANGE = 7,   /* epoch, position = seq of the membership it replaces, members. CHANGED */
-    LS_ORDER_HANDOVER = 8, /* epoch, node, position = patience in ns. HANDED, or DONE with code */
+    LS_ORDER_HANDOVER = 8, /* epoch, node, position = patience in ns. HANDED, or DONE */
     LS_ORDER_REBASE = 9,   /* image: log and state are replaced by it. REBASED */
 };
 struct ls_image; /* cut.h */

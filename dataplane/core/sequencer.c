@@ -29,6 +29,7 @@ void ls_sequencer_append(struct ls_replica *r, struct ls_entry *header, const vo
 {
     header->time = stamp(r, now_ns);
     ls_log_append(r->log, header, operation, length);
+    ls_standing_follow(r);
     r->append_ns = now_ns;
     r->acks_changed = true; /* alone, this node is its own majority */
 }
@@ -51,6 +52,8 @@ static bool followers_have_room(const struct ls_replica *r, uint64_t end, uint64
 bool ls_sequencer_has_room(const struct ls_replica *r, uint32_t length, uint64_t now_ns)
 {
     uint64_t size = ls_entry_size(length);
+    if (r->handing != 0)
+        return false; /* the one that takes over is catching up with what there is */
     if (ls_mutant(RING_OVERWRITTEN))
         return true;
     return ls_log_has_room(r->log, r->log->end, size + ls_log_reserve(r->log), r->applied) &&
@@ -68,19 +71,30 @@ static void append_limits(struct ls_replica *r, uint64_t now_ns)
     ls_sequencer_append(r, &header, &limits, sizeof(limits), now_ns);
 }
 
+static void append_founders(struct ls_replica *r, uint64_t now_ns)
+{
+    struct ls_entry header = {.kind = LS_ENTRY_MEMBERS};
+    uint8_t bytes[LS_MEMBERS_BYTES];
+    uint32_t length = ls_change_pack(ls_log_members(r->log), bytes);
+    ls_sequencer_append(r, &header, bytes, length, now_ns);
+}
+
 void ls_sequencer_open(struct ls_replica *r, uint64_t now_ns)
 {
     /* The clock goes on from the last entry's stamp, at this machine's pace: never wall time, never backwards. */
     r->clock_base = ls_mutant(TIME_BACKWARDS) ? 0 : r->log->last_time;
     r->clock_base_ns = now_ns;
-    r->from_nothing = r->log->last_seq == 0;
+    bool empty = r->log->last_seq == 0;
+    r->from_nothing = r->commit == 0;
     struct ls_entry header = {.kind = LS_ENTRY_EPOCH};
     struct ls_entry_epoch opening = {
         .epoch = r->epoch, .incarnation = r->config.incarnation, .sequencer = r->config.node};
     ls_sequencer_append(r, &header, &opening, sizeof(opening), now_ns);
     r->epoch_end = r->log->end;
-    if (r->from_nothing)
+    if (empty) {
         append_limits(r, now_ns);
+        append_founders(r, now_ns);
+    }
     r->commit_seq = ls_log_seq_at(r->log, r->commit) - 1;
     r->majority_ns = now_ns;
     r->confirmed_ns = 0;
@@ -126,7 +140,7 @@ static uint64_t majority_reached(const struct ls_replica *r, uint64_t own, uint6
 
 static uint64_t acked_of(const struct ls_peer *peer)
 {
-    return peer->verified ? peer->acked : 0;
+    return peer->verified && peer->counts ? peer->acked : 0;
 }
 
 static uint64_t probe_of(const struct ls_peer *peer)
@@ -136,13 +150,14 @@ static uint64_t probe_of(const struct ls_peer *peer)
 
 static uint64_t heard_of(const struct ls_peer *peer)
 {
-    return peer->heard_ns;
+    return peer->counts ? peer->heard_ns : 0;
 }
 
 static void commit_advance(struct ls_replica *r, uint64_t now_ns)
 {
-    /* An empty log is opened by all voters together: one of them could contradict it, were it empty because this node
-     * lost its memory. */
+    /* The first commit of all is made by all voters together: one of them could contradict an empty log, were it empty
+     * because its holder lost its memory; and whoever finds a committed log knows that every voter promised an epoch
+     * for it. A later sequencer that took over a log of which it knows no commit finishes what the first one began. */
     bool all = r->from_nothing && r->commit < r->epoch_end;
     uint64_t held = reached_by(r, all ? r->voters : majority(r), r->log->end, acked_of);
     if (ls_mutant(REPLY_BEFORE_COMMIT))
@@ -197,16 +212,31 @@ static void parting_answer(struct ls_replica *r, struct ls_peer *peer, const str
     peer->heartbeat_due = true;
 }
 
+/* In one epoch one incarnation of a node is listened to. First contact names it, for one that counts was admitted in
+ * this epoch by this sequencer, or before, so that no older one has spoken in this epoch; one that is joining must have
+ * been admitted here. */
+static bool incarnation_accept(struct ls_peer *peer, uint64_t incarnation, bool joining)
+{
+    if ((!peer->bound && !joining) || ls_mutant(INCARNATION_IGNORED)) {
+        peer->incarnation = incarnation;
+        peer->bound = true;
+    }
+    return peer->bound && peer->incarnation == incarnation;
+}
+
 void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t *frame, uint64_t now_ns)
 {
     const struct ls_frame_header *header = ls_frame_header(frame);
     const struct ls_ack_body *ack = ls_frame_body(frame);
+    bool joining = (ack->flags & LS_ACK_JOINING) && !ls_mutant(JOINER_COUNTS);
     ls_count(r->counters, acks_in);
-    if (peer->incarnation == 0 || ls_mutant(INCARNATION_IGNORED))
-        peer->incarnation = header->incarnation;
-    if (peer->incarnation != header->incarnation) {
+    if (!incarnation_accept(peer, header->incarnation, joining)) {
         ls_count(r->counters, drop_incarnation);
         return;
+    }
+    if (!joining && !peer->counts) {
+        peer->counts = true;
+        r->acks_changed = true; /* what it acknowledged while it joined counts from now on */
     }
     peer->heard_ns = now_ns;
     atomic_store_explicit(&r->page->acked_seq[peer->node], ack->applied_seq, memory_order_relaxed);
@@ -219,6 +249,8 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
      * been installed. Counting the acknowledgement, or going on at all, could contradict what was promised then. */
     if (ack->position > r->log->end || (!peer->verified && peer->parting_number == 0)) {
         ls_count(r->counters, drop_ack_position);
+        if (ack->position <= r->log->end && (r->forgotten >> peer->node & 1))
+            return; /* it was a member of this epoch before, and was verified then */
         ls_replica_halt(r, LS_HALT_MEMORY_LOST, now_ns);
         return;
     }
@@ -243,7 +275,7 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
     }
     if (ack->limit > peer->limit)
         peer->limit = ack->limit;
-    if (ack->probe > peer->probe && ack->probe <= r->probe)
+    if (!joining && ack->probe > peer->probe && ack->probe <= r->probe)
         peer->probe = ack->probe;
     if (ack->flags & LS_ACK_READ)
         question_add(r, peer, ack->question);
@@ -460,6 +492,10 @@ static void role_turn(struct ls_replica *r, uint64_t now_ns)
     bool open = r->commit >= r->epoch_end && r->applied >= r->epoch_end;
     enum ls_role role = !open ? LS_ROLE_OPENING : heard ? LS_ROLE_SEQUENCER : LS_ROLE_SUSPENDED;
     ls_replica_set_role(r, role);
+    if (open && !r->view_opened) {
+        r->view_opened = r->view_due = true;
+        r->view_next = 0;
+    }
     if (r->voters == 1)
         r->confirmed_ns = now_ns;
     if (r->confirmed_ns > r->fresh_ns)
@@ -521,12 +557,14 @@ uint32_t ls_sequencer_turn(struct ls_replica *r, uint64_t now_ns)
     }
     role_turn(r, now_ns);
     probe_turn(r, now_ns);
+    ls_change_turn(r, now_ns);
     laggards_tell(r);
     uint32_t orders = orders_send(r, now_ns);
     if (orders > 0)
         r->commit_ns = 0; /* every ORDER tells it */
     work += orders;
     work += heartbeats_send(r, now_ns);
+    work += ls_answer_views(r, now_ns);
     return work;
 }
 
@@ -537,11 +575,11 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 uint64_t ls_sequencer_next_ns(const struct ls_replica *r, uint64_t now_ns)
 {
-    if (r->acks_changed || r->probe_wanted)
+    if (r->acks_changed || r->probe_wanted || (r->view_due && r->role == LS_ROLE_SEQUENCER))
         return now_ns;
-    uint64_t next = UINT64_MAX;
+    uint64_t next = r->handing != 0 ? r->handing_ends : UINT64_MAX;
     if (r->peers > 0) {
-        next = r->heartbeat_ns + r->config.heartbeat_ns;
+        next = earlier(next, r->heartbeat_ns + r->config.heartbeat_ns);
         if (r->commit_ns != 0)
             next = earlier(next, r->commit_ns + COMMIT_TELL_NS);
         uint64_t patience = r->rtt_ns * 4 > COMMIT_TELL_NS ? r->rtt_ns * 4 : COMMIT_TELL_NS;

@@ -3,49 +3,19 @@
  * The session table; see session.h. Called by the executor, on the apply thread.
  *
  * Order of use: a circular list through `link` over the open sessions, most recently used last; index 0 is the list's
- * head, slot s stands at index s + 1. A slot comes from the freed ones (last freed first), else from those never used,
- * in order: the log alone decides which.
+ * head, slot s stands at index s + 1. A slot comes from the freed ones (last freed first, linked by `next`), else
+ * from those never used, in order: the log alone decides which.
  *
  * What must not differ between replicas: everything but the layout of `place`, which is found by content only.
+ *
+ * Whatever changes a slot calls slot_save() before: session_touch(), session_evict(), slot_take(). Results change only
+ * behind a touch of the same burst.
  */
 #include <assert.h>
 
 #include "memory.h"
 #include "mutant.h"
-#include "session.h"
-
-#define KEPT_SLOTS LS_WINDOW_MAX
-#define KEPT_REST  (LS_RESULT_MAX - LS_KEPT_INLINE)
-
-static_assert((KEPT_SLOTS & (KEPT_SLOTS - 1)) == 0, "results are found by the low bits of a number");
-static_assert(KEPT_SLOTS >= LS_WINDOW_MAX, "every window the log may ask for has room");
-
-struct link {
-    uint32_t before;
-    uint32_t behind;
-};
-
-struct ls_sessions {
-    /* constant */
-    size_t mapped;
-    uint32_t capacity;
-    uint32_t place_mask;
-    struct ls_session *session;      /* [capacity] */
-    struct link *link;               /* [capacity + 1] */
-    uint32_t *place;                 /* hash of nonces, linear probing: slot + 1, 0 free */
-    struct ls_kept *kept;            /* [capacity][KEPT_SLOTS] */
-    uint8_t (*rest)[KEPT_REST];      /* [capacity][KEPT_SLOTS]: bytes behind the first LS_KEPT_INLINE */
-    struct ls_session_public *seats; /* the seam's */
-    /* limits, from the log */
-    uint64_t idle_ns;
-    uint32_t limit;
-    uint32_t window;
-    /* state */
-    uint32_t open;
-    uint32_t used;  /* slots below were used once */
-    uint32_t freed; /* slot + 1 of the last freed one; the others follow by link.behind. 0: none */
-    uint64_t chain; /* digest */
-};
+#include "session_table.h"
 
 /* ---- digest ---- */
 
@@ -79,13 +49,6 @@ static inline uint64_t session_mark(const struct ls_session *session, uint32_t s
 
 /* ---- memory ---- */
 
-/* Where the result of a request is kept. Shifted by the slot: sessions are a page apart, and many that stand at the
- * same number would otherwise share a few sets of the cache. */
-static inline size_t kept_index(uint32_t slot, uint64_t number)
-{
-    return (size_t)slot * KEPT_SLOTS + ((number + slot) & (KEPT_SLOTS - 1));
-}
-
 static size_t lines(size_t bytes)
 {
     return (bytes + 63) & ~(size_t)63;
@@ -97,13 +60,15 @@ struct ls_sessions *ls_sessions_create(uint32_t capacity, struct ls_session_publ
     uint32_t places = 4;
     while (places < 2 * capacity)
         places *= 2;
-    size_t results = (size_t)capacity * KEPT_SLOTS;
+    size_t results = (size_t)capacity * LS_KEPT_SLOTS;
     size_t session_at = lines(sizeof(struct ls_sessions));
     size_t link_at = session_at + lines(capacity * sizeof(struct ls_session));
-    size_t place_at = link_at + lines((capacity + 1) * sizeof(struct link));
+    size_t place_at = link_at + lines((capacity + 1) * sizeof(struct ls_session_link));
     size_t kept_at = place_at + lines(places * sizeof(uint32_t));
     size_t rest_at = kept_at + results * sizeof(struct ls_kept);
-    size_t mapped = rest_at + results * KEPT_REST;
+    size_t copied_at = rest_at + lines(results * LS_KEPT_REST);
+    size_t image_at = copied_at + lines((capacity + 63) / 64 * sizeof(uint64_t));
+    size_t mapped = image_at + ls_sessions_image_max(capacity);
     uint8_t *memory = ls_memory_map(mapped);
     if (!memory)
         return NULL;
@@ -114,10 +79,12 @@ struct ls_sessions *ls_sessions_create(uint32_t capacity, struct ls_session_publ
     table->capacity = capacity;
     table->place_mask = places - 1;
     table->session = (struct ls_session *)(memory + session_at);
-    table->link = (struct link *)(memory + link_at);
+    table->link = (struct ls_session_link *)(memory + link_at);
     table->place = (uint32_t *)(memory + place_at);
     table->kept = (struct ls_kept *)(memory + kept_at);
-    table->rest = (uint8_t(*)[KEPT_REST])(memory + rest_at);
+    table->rest = (uint8_t(*)[LS_KEPT_REST])(memory + rest_at);
+    table->image.copied = (uint64_t *)(memory + copied_at);
+    table->image.bytes = memory + image_at;
     table->seats = seats;
     table->window = 1;
     return table;
@@ -133,6 +100,7 @@ bool ls_sessions_set_limits(struct ls_sessions *table, const struct ls_entry_lim
 {
     if (limits->sessions > table->capacity)
         return false;
+    table->limited = true;
     table->limit = limits->sessions;
     table->idle_ns = limits->session_idle;
     /* bounds that are equal everywhere */
@@ -151,29 +119,40 @@ uint32_t ls_sessions_window(const struct ls_sessions *table)
     return table->window;
 }
 
+bool ls_sessions_limited(const struct ls_sessions *table)
+{
+    return table->limited;
+}
+
 /* ---- order of use ---- */
 
-static void list_remove(struct link *link, uint32_t index)
+static void list_remove(struct ls_session_link *link, uint32_t index)
 {
     link[link[index].before].behind = link[index].behind;
     link[link[index].behind].before = link[index].before;
 }
 
-static void list_append(struct link *link, uint32_t index)
+/* The slot is about to change: an open image gets it as it is. */
+static inline void slot_save(struct ls_sessions *table, uint32_t slot)
 {
-    uint32_t last = link[0].before;
-    link[index].before = last;
-    link[index].behind = 0;
-    link[last].behind = index;
-    link[0].before = index;
+    struct ls_sessions_image *image = &table->image;
+    if (image->open && slot < image->end && !ls_session_image_has(image, slot))
+        ls_session_image_copy(table, slot);
 }
 
-static inline void session_touch(struct ls_sessions *table, uint32_t slot, uint64_t time)
+static inline void session_touch(struct ls_sessions *table, uint32_t slot, const struct ls_entry *entry)
 {
-    table->session[slot].active = time;
+    struct ls_session *session = &table->session[slot];
+    struct ls_session_public *seat = &table->seats[slot];
+    slot_save(table, slot);
+    session->active = entry->time;
+    session->touched = entry->seq;
+    session->client = (uint64_t)entry->ip << 16 | entry->port;
+    atomic_store_explicit(&seat->client, session->client, memory_order_relaxed);
+    atomic_store_explicit(&seat->active, session->active, memory_order_relaxed);
     if (table->link[0].before != slot + 1) {
         list_remove(table->link, slot + 1);
-        list_append(table->link, slot + 1);
+        ls_session_list_append(table->link, slot + 1);
     }
 }
 
@@ -184,8 +163,7 @@ static uint32_t nonce_place(const struct ls_sessions *table, const uint64_t nonc
     return (uint32_t)(mix(nonce[0] ^ mix(nonce[1])) >> 20) & table->place_mask;
 }
 
-/* Slot of the open session with that nonce, or UINT32_MAX. */
-static uint32_t nonce_find(const struct ls_sessions *table, const uint64_t nonce[2])
+uint32_t ls_session_nonce_find(const struct ls_sessions *table, const uint64_t nonce[2])
 {
     for (uint32_t at = nonce_place(table, nonce); table->place[at] != 0; at = (at + 1) & table->place_mask) {
         const struct ls_session *session = &table->session[table->place[at] - 1];
@@ -195,7 +173,7 @@ static uint32_t nonce_find(const struct ls_sessions *table, const uint64_t nonce
     return UINT32_MAX;
 }
 
-static void nonce_insert(struct ls_sessions *table, uint32_t slot)
+void ls_session_nonce_insert(struct ls_sessions *table, uint32_t slot)
 {
     uint32_t at = nonce_place(table, table->session[slot].nonce);
     while (table->place[at] != 0)
@@ -225,18 +203,23 @@ static void nonce_remove(struct ls_sessions *table, uint32_t slot)
 
 /* ---- publishing; the reader's side is described at struct ls_session_public ---- */
 
-static void seat_give(struct ls_sessions *table, uint32_t slot)
+void ls_session_seat_give(struct ls_sessions *table, uint32_t slot)
 {
     struct ls_session_public *seat = &table->seats[slot];
     const struct ls_session *session = &table->session[slot];
     atomic_store_explicit(&seat->session, 0, memory_order_release);
     atomic_store_explicit(&seat->next, session->next, memory_order_release);
+    atomic_store_explicit(&seat->client, session->client, memory_order_relaxed);
+    atomic_store_explicit(&seat->active, session->active, memory_order_relaxed);
     atomic_store_explicit(&seat->session, session->id, memory_order_release);
 }
 
-static void seat_free(struct ls_sessions *table, uint32_t slot)
+void ls_session_seat_free(struct ls_session_public *seat)
 {
-    atomic_store_explicit(&table->seats[slot].session, 0, memory_order_release);
+    atomic_store_explicit(&seat->session, 0, memory_order_release);
+    atomic_store_explicit(&seat->next, 0, memory_order_release);
+    atomic_store_explicit(&seat->client, 0, memory_order_relaxed);
+    atomic_store_explicit(&seat->active, 0, memory_order_relaxed);
 }
 
 /* ---- opening ---- */
@@ -250,11 +233,11 @@ static void refuse(struct ls_verdict *verdict, enum ls_status status)
 
 static void session_evict(struct ls_sessions *table, uint32_t slot)
 {
+    slot_save(table, slot);
     nonce_remove(table, slot);
     list_remove(table->link, slot + 1);
-    seat_free(table, slot);
-    table->session[slot].id = 0;
-    table->link[slot + 1].behind = table->freed;
+    ls_session_seat_free(&table->seats[slot]);
+    table->session[slot] = (struct ls_session){.next = table->freed};
     table->freed = slot + 1;
     table->open--;
 }
@@ -266,7 +249,8 @@ static uint32_t slot_take(struct ls_sessions *table)
         return table->used++;
     }
     uint32_t slot = table->freed - 1;
-    table->freed = table->link[slot + 1].behind;
+    slot_save(table, slot);
+    table->freed = (uint32_t)table->session[slot].next;
     return slot;
 }
 
@@ -279,10 +263,10 @@ static void judge_open(struct ls_sessions *table, const struct ls_entry *entry, 
     }
     memcpy(nonce, entry + 1, sizeof(nonce));
 
-    uint32_t slot = ls_mutant(OPEN_TWICE) ? UINT32_MAX : nonce_find(table, nonce);
+    uint32_t slot = ls_mutant(OPEN_TWICE) ? UINT32_MAX : ls_session_nonce_find(table, nonce);
     verdict->again = slot != UINT32_MAX;
     if (verdict->again) {
-        session_touch(table, slot, entry->time);
+        session_touch(table, slot, entry);
     } else {
         /* Two where there are too many: so that a lowered limit is reached. */
         for (int i = 0; i < 2 && table->open >= table->limit && table->open > 0; i++) {
@@ -303,9 +287,11 @@ static void judge_open(struct ls_sessions *table, const struct ls_entry *entry, 
         session->next = 1;
         session->floor = 1;
         session->active = entry->time;
+        session->touched = entry->seq;
+        session->client = (uint64_t)entry->ip << 16 | entry->port;
         memcpy(session->nonce, nonce, sizeof(nonce));
-        nonce_insert(table, slot);
-        list_append(table->link, slot + 1);
+        ls_session_nonce_insert(table, slot);
+        ls_session_list_append(table->link, slot + 1);
         table->open++;
     }
     verdict->kind = LS_VERDICT_OPENED;
@@ -346,7 +332,7 @@ static inline void judge_request(struct ls_sessions *table, const struct ls_entr
         refuse(verdict, LS_STATUS_SESSION_UNKNOWN);
         return;
     }
-    session_touch(table, slot, entry->time);
+    session_touch(table, slot, entry);
     verdict->slot = slot;
     if (number > session->next) {
         verdict->next = session->next;
@@ -372,7 +358,7 @@ static inline void judge_request(struct ls_sessions *table, const struct ls_entr
     }
     verdict->next = session->next;
     verdict->mark += session_mark(session, slot);
-    __builtin_prefetch(&table->kept[kept_index(slot, number)], 1);
+    __builtin_prefetch(&table->kept[ls_session_kept_index(slot, number)], 1);
 }
 
 void ls_sessions_judge(struct ls_sessions *table, const struct ls_entry *const *entries, uint32_t n,
@@ -402,7 +388,7 @@ void ls_sessions_keep(struct ls_sessions *table, const struct ls_verdict *verdic
                       const uint8_t *bytes, uint32_t length)
 {
     assert(length <= LS_RESULT_MAX);
-    size_t at = kept_index(verdict->slot, verdict->number);
+    size_t at = ls_session_kept_index(verdict->slot, verdict->number);
     struct ls_kept *kept = &table->kept[at];
     kept->number = verdict->number;
     kept->seq = seq;
@@ -424,12 +410,12 @@ void ls_sessions_pass(struct ls_sessions *table, const struct ls_verdict *verdic
         return;
     table->chain = mix(table->chain ^ verdict->mark);
     if (verdict->kind == LS_VERDICT_OPENED && !verdict->again)
-        seat_give(table, verdict->slot);
+        ls_session_seat_give(table, verdict->slot);
 }
 
 const struct ls_kept *ls_sessions_kept(const struct ls_sessions *table, uint32_t slot, uint64_t number)
 {
-    const struct ls_kept *kept = &table->kept[kept_index(slot, number)];
+    const struct ls_kept *kept = &table->kept[ls_session_kept_index(slot, number)];
     assert(kept->number == number);
     return kept;
 }

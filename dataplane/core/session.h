@@ -11,11 +11,16 @@
  *
  * Results are kept for the numbers in [floor, next): floor rises with what the client no longer awaits, and is never
  * more than the window behind next. The digest is a chain over every decision and every result.
+ *
+ * An image of the table (session_image.c) is taken while the table goes on: begun between two bursts, it has each slot
+ * as it was then, because a slot is copied before it is changed for the first time.
  */
 #ifndef LOCKSTEP_CORE_SESSION_H
 #define LOCKSTEP_CORE_SESSION_H
 
 #include <lockstep/entry.h>
+#include <stddef.h>
+
 #include <lockstep/error.h>
 
 #include "seam.h"
@@ -35,11 +40,12 @@ static_assert(sizeof(struct ls_kept) == 64, "one cache line");
 
 struct ls_session {
     uint64_t id;     /* seq of its OPEN entry; 0: free */
-    uint64_t next;   /* number of the request that may be executed next */
+    uint64_t next;   /* number of the request that may be executed next; of a freed slot: that + 1 freed before it */
     uint64_t floor;  /* lowest number whose result is kept */
     uint64_t active; /* stamp of its newest entry */
     uint64_t nonce[2];
-    uint64_t unused[2];
+    uint64_t touched; /* seq of its newest entry: the order of use */
+    uint64_t client;  /* where that came from: ip << 16 | port */
 };
 static_assert(sizeof(struct ls_session) == 64, "one cache line");
 
@@ -67,7 +73,8 @@ struct ls_verdict {
 struct ls_sessions;
 
 /* Room for `capacity` sessions (1..LS_SESSIONS_MAX), taken as address space: memory is used as sessions are. Slots are
- * published to `seats`, of that length. Until ls_sessions_set_limits() none can be opened. NULL: no memory. */
+ * published to `seats`, of that length at least (NULL: until ls_sessions_attach() nothing but restoring is done). Until
+ * ls_sessions_set_limits() none can be opened. NULL: no memory. */
 struct ls_sessions *ls_sessions_create(uint32_t capacity, struct ls_session_public *seats);
 /* Most sessions that this table has room for. */
 uint32_t ls_sessions_capacity(const struct ls_sessions *table);
@@ -106,5 +113,28 @@ void ls_sessions_prefetch(const struct ls_sessions *table, const struct ls_entry
 
 uint32_t ls_sessions_open(const struct ls_sessions *table); /* number of open ones */
 uint64_t ls_sessions_digest(const struct ls_sessions *table);
+
+/* False before the first limits. */
+bool ls_sessions_limited(const struct ls_sessions *table);
+
+/* ---- images ---- */
+
+/* The image is of now; between two bursts. False: one is open. */
+bool ls_sessions_image_begin(struct ls_sessions *table);
+/* Copies a bounded number of slots. Returns how many; 0: the image is whole (or none is open). */
+uint32_t ls_sessions_image_step(struct ls_sessions *table);
+bool ls_sessions_image_whole(const struct ls_sessions *table);
+/* Its bytes; once it is whole, and until the end. Any thread that was told so. */
+const uint8_t *ls_sessions_image(const struct ls_sessions *table, size_t *size);
+void ls_sessions_image_end(struct ls_sessions *table);
+/* No image of a table of this capacity is larger. */
+size_t ls_sessions_image_max(uint32_t capacity);
+
+/* A table from an image, which may be any bytes; it is published nowhere yet. Any thread. NULL and errno: EBADMSG
+ * damaged, ENOSPC more sessions than `capacity`, in use or allowed by the log, ENOMEM. Bytes whose checksum is right
+ * are the caller's matter: here it is seen to that the table can be worked with. */
+struct ls_sessions *ls_sessions_restore(const uint8_t *bytes, size_t size, uint32_t capacity);
+/* From here on the table publishes to `seats`; all of them, `n` >= its capacity, are written. apply. */
+void ls_sessions_attach(struct ls_sessions *table, struct ls_session_public *seats, uint32_t n);
 
 #endif

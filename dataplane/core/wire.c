@@ -23,7 +23,7 @@
 
 #define FRAGMENTS_MAX ((LS_OP_MAX + LS_FRAGMENT_SIZE - 1) / LS_FRAGMENT_SIZE)
 
-#define ACK_FLAGS   (LS_ACK_VERIFIED | LS_ACK_READ)
+#define ACK_FLAGS   (LS_ACK_VERIFIED | LS_ACK_READ | LS_ACK_JOINING)
 #define REPLY_FLAGS (LS_REPLY_READ | LS_REPLY_REPEAT)
 
 static_assert(sizeof(struct ls_reply_body) + sizeof(struct ls_reply_record) + LS_READ_RESULT_MAX <= LS_FRAME_BODY_MAX,
@@ -116,6 +116,8 @@ static enum ls_counter check_ack(const struct ls_frame_header *header, const uin
         return LS_COUNT_drop_short;
     if (ack->zero != 0 || (ack->flags & ~ACK_FLAGS) || room != sizeof(*ack) + ack->rows * sizeof(struct ls_epoch_row))
         return LS_COUNT_drop_body;
+    if ((ack->flags & LS_ACK_JOINING) && (ack->flags & LS_ACK_READ))
+        return LS_COUNT_drop_body; /* who is not admitted serves no reads */
     if (ack->flags & LS_ACK_VERIFIED)
         return ack->rows == 0 && ack->durable <= ack->position ? 0 : LS_COUNT_drop_body;
     if ((ack->flags & LS_ACK_READ) || ack->durable != 0 || ack->rows > LS_EPOCHS_SENT)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The fault decorator; see fault.h. On the thread of the port that it decorates, but for ls_fault_post().
+ * The fault decorator; see fault.h. On the thread of the port that it decorates, but for ls_fault_post() and
+ * ls_fault_post_nodes().
  *
  * A held frame lies in one of the decorator's buffers and in the queue of its direction, a binary heap ordered by
  * (due time, number of arrival), so that equal times keep their order. Reordered frames stand in a short list until
@@ -49,6 +50,8 @@ struct ls_fault {
     /* The mailbox: the poster fills `mail`, then raises `posted` (release); the port's thread takes it (acquire) and
      * then raises `taken` (release), which the poster loads (acquire) before it writes again. */
     struct ls_control_fault mail;
+    struct ls_member mail_node[LS_MEMBERS_MAX];
+    uint32_t mail_nodes; /* not 0: the mail is of these, and not of settings */
     _Atomic uint64_t posted;
     _Atomic uint64_t taken;
     /* the port's thread */
@@ -280,6 +283,16 @@ static void lend_due(struct ls_fault *f, struct ls_frame *frames, uint32_t *got,
     }
 }
 
+static void mail_take(struct ls_fault *f)
+{
+    for (uint32_t i = 0; i < f->mail_nodes; i++)
+        ls_fault_set_node(f, f->mail_node[i].node, f->mail_node[i].addr);
+    if (f->mail_nodes == 0) {
+        int rc = ls_fault_set(f, &f->mail);
+        assert(rc == 0); /* checked when it was posted */
+    }
+}
+
 static uint32_t receive_active(struct ls_fault *f, struct ls_frame *frames, uint32_t n)
 {
     struct ls_frame burst[BURST];
@@ -287,8 +300,7 @@ static uint32_t receive_active(struct ls_fault *f, struct ls_frame *frames, uint
 
     uint64_t posted = atomic_load_explicit(&f->posted, memory_order_acquire);
     if (posted != atomic_load_explicit(&f->taken, memory_order_relaxed)) {
-        int rc = ls_fault_set(f, &f->mail);
-        assert(rc == 0); /* checked when it was posted */
+        mail_take(f);
         atomic_store_explicit(&f->taken, posted, memory_order_release);
         set_quiet(f);
     }
@@ -450,16 +462,38 @@ int ls_fault_set(struct ls_fault *fault, const struct ls_control_fault *settings
     return 0;
 }
 
+static bool mail_is_free(struct ls_fault *f)
+{
+    return atomic_load_explicit(&f->taken, memory_order_acquire) ==
+           atomic_load_explicit(&f->posted, memory_order_relaxed);
+}
+
+static void mail_send(struct ls_fault *f)
+{
+    atomic_store_explicit(&f->posted, atomic_load_explicit(&f->posted, memory_order_relaxed) + 1, memory_order_release);
+}
+
 int ls_fault_post(struct ls_fault *fault, const struct ls_control_fault *settings)
 {
     int rc = ls_fault_check(settings, NULL, 0);
     if (rc != 0)
         return rc;
-    uint64_t posted = atomic_load_explicit(&fault->posted, memory_order_relaxed);
-    if (atomic_load_explicit(&fault->taken, memory_order_acquire) != posted)
+    if (!mail_is_free(fault))
         return -EAGAIN;
     fault->mail = *settings;
-    atomic_store_explicit(&fault->posted, posted + 1, memory_order_release);
+    fault->mail_nodes = 0;
+    mail_send(fault);
+    return 0;
+}
+
+int ls_fault_post_nodes(struct ls_fault *fault, const struct ls_member *members, uint32_t n)
+{
+    assert(n >= 1 && n <= LS_MEMBERS_MAX);
+    if (!mail_is_free(fault))
+        return -EAGAIN;
+    memcpy(fault->mail_node, members, n * sizeof(members[0]));
+    fault->mail_nodes = n;
+    mail_send(fault);
     return 0;
 }
 

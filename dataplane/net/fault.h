@@ -61,6 +61,10 @@ int ls_fault_set(struct ls_fault *fault, const struct ls_control_fault *settings
 /* The same from one other thread: taken at the next receive(). -EAGAIN: the previous ones have not been taken yet. */
 int ls_fault_post(struct ls_fault *fault, const struct ls_control_fault *settings);
 
+/* Addresses of nodes, as ls_fault_set_node(), from that same other thread and in the same way: they join the table,
+ * what it has of other nodes stays. -EAGAIN as above. */
+int ls_fault_post_nodes(struct ls_fault *fault, const struct ls_member *members, uint32_t n);
+
 /* When a held frame is due; UINT64_MAX: none is held. For workers that sleep. The port's thread. */
 uint64_t ls_fault_next_ns(const struct ls_fault *fault);
 

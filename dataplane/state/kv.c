@@ -39,4 +39,6 @@ const struct ls_state_machine ls_kv = {
     .checkpoint_next = ls_kv_checkpoint_next,
     .checkpoint_end = ls_kv_checkpoint_end,
     .restore = ls_kv_restore,
+    .scrub = ls_kv_scrub,
+    .flip = ls_kv_flip,
 };

@@ -138,7 +138,8 @@ uint32_t ls_kv_write(struct ls_machine *m, uint32_t slot, const uint8_t *key, ui
     atomic_store_explicit(&m->records[slot].current, v, memory_order_release);
     atomic_store_explicit(&m->records[slot].lines, ls_kv_version_lines(new->length), memory_order_relaxed);
     if (first) {
-        ls_kv_order_insert(m, slot);
+        if (!m->private_) /* restore orders them all in the end */
+            ls_kv_order_insert(m, slot);
         ls_kv_pause();
         ls_kv_table_insert(m, hash, slot);
     }

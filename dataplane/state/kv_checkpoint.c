@@ -261,8 +261,7 @@ static int ls_walk_copy(struct ls_machine *m, uint32_t slot, uint32_t v, uint32_
     uint32_t size = (uint32_t)sizeof(record) + record.key_length + record.value_length;
     uint8_t *to = cp->chunk + *filled;
 
-    if (record.value_length > LS_KV_VALUE_MAX || record.key_length == 0 || record.key_length > LS_KV_KEY_MAX ||
-        ls_kv_version_checksum(m, v, ls_kv_key_hash(key, record.key_length)) != record.checksum)
+    if (!ls_kv_version_intact(m, slot, v))
         return -EBADMSG;
     ls_kv_pause();
     memcpy(to, &record, sizeof(record));

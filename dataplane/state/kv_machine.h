@@ -449,6 +449,8 @@ void ls_kv_value_load(const struct ls_machine *m, uint32_t version, uint32_t off
 /* Contiguous bytes of the value at `offset`; *n: how many, at most to the end of their block. */
 const uint8_t *ls_kv_value_piece(const struct ls_machine *m, uint32_t version, uint32_t offset, uint32_t *n);
 uint64_t ls_kv_value_checksum(const struct ls_machine *m, uint32_t version, uint64_t sum); /* of one in blocks */
+/* All blocks that the version names are there. Its length is at most LS_KV_VALUE_MAX. */
+bool ls_kv_value_blocks_intact(const struct ls_machine *m, uint32_t version);
 
 static inline uint64_t ls_kv_version_checksum(const struct ls_machine *m, uint32_t v, uint64_t key_hash)
 {
@@ -536,6 +538,12 @@ void ls_kv_checkpoint_created(struct ls_machine *m, uint32_t slot);
 bool ls_kv_checkpoint_defers(struct ls_machine *m, uint32_t slot);
 /* Writer: frees a bounded number of things that the walker has passed. */
 void ls_kv_checkpoint_release(struct ls_machine *m, uint32_t budget);
+
+/* ---- kv_scrub.c ---- */
+/* Key and value are what was written under the version's checksum. For versions that cannot be freed meanwhile. */
+bool ls_kv_version_intact(const struct ls_machine *m, uint32_t slot, uint32_t version);
+int ls_kv_scrub(struct ls_machine *m, uint64_t *cursor, uint32_t n);
+bool ls_kv_flip(struct ls_machine *m, uint64_t seed);
 
 /* The image, little-endian. Header, then chunks; each chunk's checksum begins with that of what stands before it. */
 #define LS_KV_IMAGE_MAGIC   0x000a766b2d534cull /* "LS-kv\n" */

@@ -38,8 +38,11 @@ static void ls_retired_record(struct ls_machine *m, uint32_t slot)
 {
     if (ls_kv_checkpoint_defers(m, slot))
         return;
-    ls_kv_version_free(m, atomic_load_explicit(&m->records[slot].current, memory_order_relaxed));
+    uint32_t tombstone = atomic_load_explicit(&m->records[slot].current, memory_order_relaxed);
     atomic_store_explicit(&m->records[slot].current, 0, memory_order_relaxed);
+    /* Release: what the memory becomes next is not seen before this; pairs with the fence in ls_scrub_version(). */
+    atomic_thread_fence(memory_order_release);
+    ls_kv_version_free(m, tombstone);
     ls_kv_record_free(m, slot);
 }
 

@@ -139,3 +139,23 @@ uint64_t ls_kv_value_checksum(const struct ls_machine *m, uint32_t v, uint64_t s
     }
     return sum;
 }
+
+bool ls_kv_value_blocks_intact(const struct ls_machine *m, uint32_t v)
+{
+    const struct ls_kv_version *version = &m->versions[v];
+    uint32_t data = (version->length + LS_KV_BLOCK_SIZE - 1) / LS_KV_BLOCK_SIZE;
+    uint32_t refs = data <= LS_KV_REFS_VERSION ? 0 : (data + LS_KV_REFS_BLOCK - 1) / LS_KV_REFS_BLOCK;
+
+    if (version->length <= LS_KV_INLINE_MAX)
+        return true;
+    for (uint32_t i = 0; i < refs; i++) {
+        if (version->block[i] == 0 || version->block[i] >= m->block_pool.end)
+            return false;
+    }
+    for (uint32_t i = 0; i < data; i++) {
+        uint32_t block = ls_value_block(m, version, i);
+        if (block == 0 || block >= m->block_pool.end)
+            return false;
+    }
+    return true;
+}

@@ -2,16 +2,19 @@
 /* One turn of the apply worker; net is woken where there is something to send or to answer. */
 #include "apply.h"
 
+#include <stddef.h>
+
 #define STALL_RETRY_NS (100ull * 1000) /* memory comes back by grace periods of a millisecond */
 
 uint32_t ls_apply_poll(struct ls_apply_worker *worker, uint64_t now_ns)
 {
+    bool swaps = atomic_load_explicit(&worker->seam->image, memory_order_relaxed) != NULL;
     uint32_t work = ls_executor_turn(worker->executor, now_ns);
 
     if (worker->net != NULL) {
         uint64_t applied = atomic_load_explicit(&worker->seam->applied, memory_order_relaxed);
 
-        if (applied != worker->applied_seen || !ls_spsc_is_empty(&worker->seam->replies)) {
+        if (applied != worker->applied_seen || swaps || !ls_spsc_is_empty(&worker->seam->replies)) {
             worker->applied_seen = applied;
             ls_waker_wake(worker->net);
         }

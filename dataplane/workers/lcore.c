@@ -15,8 +15,11 @@ static uint32_t turn(struct ls_lcore *lcore, uint64_t *now_ns)
 
     for (uint32_t i = 0; i < lcore->workers; i++) {
         struct ls_worker *worker = &lcore->worker[i];
-        uint32_t work = worker->poll(worker->self, begin);
+        uint32_t work;
 
+        if (__builtin_expect(ls_slow_is_set(&worker->slow), 0))
+            ls_slow_waste(&worker->slow, lcore->stop);
+        work = worker->poll(worker->self, begin);
         end = ls_now_ns();
         ls_meter_turn(&worker->meter, begin, end, work);
         begin = end;

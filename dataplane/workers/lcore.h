@@ -10,12 +10,14 @@
 
 #include "idle.h"
 #include "meter.h"
+#include "slow.h"
 
 struct ls_worker {
     uint32_t (*poll)(void *self, uint64_t now_ns);
     uint64_t (*next_ns)(void *self, uint64_t now_ns);
     void *self;
     struct ls_worker_page *page;
+    struct ls_slow slow;   /* control sets */
     struct ls_meter meter; /* the loop's */
 };
 

@@ -2,8 +2,10 @@
 /* One turn of the net worker: a burst in, the replica, a burst out, and whoever has something to do now is woken. */
 #include "net.h"
 
-/* apply sleeps only where nothing is committed that is not applied, and nothing is asked. The fence of a wake-up is
- * paid in turns that brought something, and only where apply may sleep at all. */
+#include <stddef.h>
+
+/* apply sleeps only where nothing is committed that is not applied, nothing is asked and no image stands ready. The
+ * fence of a wake-up is paid in turns that brought something, and only where apply may sleep at all. */
 static void wake_others(struct ls_net_worker *worker)
 {
     struct ls_seam *seam = worker->seam;
@@ -11,7 +13,8 @@ static void wake_others(struct ls_net_worker *worker)
     if (worker->apply != NULL) {
         uint64_t commit = atomic_load_explicit(&seam->commit, memory_order_relaxed);
 
-        if (commit != worker->commit_seen || !ls_spsc_is_empty(&seam->repeats)) {
+        if (commit != worker->commit_seen || !ls_spsc_is_empty(&seam->repeats) ||
+            atomic_load_explicit(&seam->image, memory_order_relaxed) != NULL) {
             worker->commit_seen = commit;
             ls_waker_wake(worker->apply);
         }

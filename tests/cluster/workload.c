@@ -55,6 +55,7 @@ static const char *name = "work";
 static struct tester testers[CLIENTS_MAX];
 static uint32_t clients = 1;
 static uint64_t operations = 1000;
+static uint64_t rate;        /* operations per second of all clients; 0: as fast as they go */
 static uint64_t skipped;     /* node that is not asked at the end */
 static uint8_t *shared_seen; /* one byte for each answer of the shared counter */
 static uint64_t shared_total;
@@ -173,10 +174,29 @@ static void on_done(void *user, const struct ls_reply *reply)
     o->used = false;
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Operations that a client may have submitted by now. */
+static uint64_t submitted_max(void)
+{
+    static uint64_t begin_ns;
+    if (rate == 0)
+        return UINT64_MAX;
+    if (begin_ns == 0)
+        begin_ns = now_ns();
+    return 1 + (now_ns() - begin_ns) * rate / clients / 1000000000;
+}
+
 static void submit_some(struct tester *t)
 {
+    uint64_t most = submitted_max();
     static const enum kind order[] = {OWN, SHARED, APPEND, OWN, READ, SHARED, APPEND, READ};
-    for (uint32_t i = 0; i < LS_WINDOW_MAX && t->left > 0; i++) {
+    for (uint32_t i = 0; i < LS_WINDOW_MAX && t->left > 0 && operations - t->left < most; i++) {
         struct operation *o = &t->operation[i];
         if (o->used)
             continue;
@@ -376,7 +396,7 @@ int main(int argc, char **argv)
 {
     static const struct option longs[] = {
         {"config", 1, NULL, 'c'}, {"clients", 1, NULL, 'n'}, {"operations", 1, NULL, 'o'}, {"values", 1, NULL, 'v'},
-        {"name", 1, NULL, 'N'},   {"skip", 1, NULL, 's'},    {NULL, 0, NULL, 0},
+        {"name", 1, NULL, 'N'},   {"skip", 1, NULL, 's'},    {"rate", 1, NULL, 'r'},       {NULL, 0, NULL, 0},
     };
     const char *path = NULL;
     uint32_t size = 0;
@@ -391,6 +411,8 @@ int main(int argc, char **argv)
             size = (uint32_t)number("values", optarg, 1, LS_KV_VALUE_MAX);
         else if (c == 'N')
             name = optarg;
+        else if (c == 'r')
+            rate = number("rate", optarg, 1, 1000000);
         else if (c == 's')
             skipped = number("skip", optarg, 1, LS_NODE_ID_MAX);
         else
@@ -399,7 +421,7 @@ int main(int argc, char **argv)
     char error[LS_CONFIG_ERROR_MAX];
     if (path == NULL || optind < argc) {
         fputs("usage: lockstep-test-workload --config FILE [--clients N] [--operations N] [--values SIZE] "
-              "[--name PREFIX] [--skip NODE]\n",
+              "[--rate PER_SECOND] [--name PREFIX] [--skip NODE]\n",
               stderr);
         return 2;
     }

@@ -20,6 +20,7 @@ enum sample {
     SAMPLE_LARGEST_REQUEST,
     SAMPLE_ORDER,
     SAMPLE_ACK,
+    SAMPLE_ACK_JOINING,
     SAMPLE_ACK_READ,
     SAMPLE_ACK_TABLE,
     SAMPLE_FETCH,
@@ -132,13 +133,13 @@ static inline void *sample_client_body(uint8_t *data, enum sample which)
 static inline void *sample_node_body(uint8_t *data, enum sample which)
 {
     static const uint8_t type_of[SAMPLES] = {
-        [SAMPLE_ORDER] = LS_FRAME_ORDER,         [SAMPLE_ACK] = LS_FRAME_ACK,
-        [SAMPLE_ACK_READ] = LS_FRAME_ACK,        [SAMPLE_ACK_TABLE] = LS_FRAME_ACK,
-        [SAMPLE_FETCH] = LS_FRAME_FETCH,         [SAMPLE_RANGE] = LS_FRAME_RANGE,
-        [SAMPLE_HEARTBEAT] = LS_FRAME_HEARTBEAT, [SAMPLE_REPLY] = LS_FRAME_REPLY,
-        [SAMPLE_READ_REPLY] = LS_FRAME_REPLY,    [SAMPLE_GRANT] = LS_FRAME_GRANT,
-        [SAMPLE_REDIRECT] = LS_FRAME_REDIRECT,   [SAMPLE_VIEW] = LS_FRAME_VIEW,
-        [SAMPLE_BUSY] = LS_FRAME_BUSY,
+        [SAMPLE_ORDER] = LS_FRAME_ORDER,     [SAMPLE_ACK] = LS_FRAME_ACK,
+        [SAMPLE_ACK_JOINING] = LS_FRAME_ACK, [SAMPLE_ACK_READ] = LS_FRAME_ACK,
+        [SAMPLE_ACK_TABLE] = LS_FRAME_ACK,   [SAMPLE_FETCH] = LS_FRAME_FETCH,
+        [SAMPLE_RANGE] = LS_FRAME_RANGE,     [SAMPLE_HEARTBEAT] = LS_FRAME_HEARTBEAT,
+        [SAMPLE_REPLY] = LS_FRAME_REPLY,     [SAMPLE_READ_REPLY] = LS_FRAME_REPLY,
+        [SAMPLE_GRANT] = LS_FRAME_GRANT,     [SAMPLE_REDIRECT] = LS_FRAME_REDIRECT,
+        [SAMPLE_VIEW] = LS_FRAME_VIEW,       [SAMPLE_BUSY] = LS_FRAME_BUSY,
     };
     uint8_t *at = ls_frame_begin(&sample_node, data, type_of[which], 5);
     switch (which) {
@@ -148,6 +149,7 @@ static inline void *sample_node_body(uint8_t *data, enum sample which)
         memset(at + sizeof(struct ls_order_body), 'l', 72);
         return at + sizeof(struct ls_order_body) + 72;
     case SAMPLE_ACK:
+    case SAMPLE_ACK_JOINING:
     case SAMPLE_ACK_READ:
         *(struct ls_ack_body *)at =
             (struct ls_ack_body){.position = 1000,
@@ -156,7 +158,9 @@ static inline void *sample_node_body(uint8_t *data, enum sample which)
                                  .applied_seq = 8,
                                  .probe = 4,
                                  .question = which == SAMPLE_ACK_READ ? 3 : 0,
-                                 .flags = which == SAMPLE_ACK_READ ? LS_ACK_VERIFIED | LS_ACK_READ : LS_ACK_VERIFIED};
+                                 .flags = (uint16_t)(LS_ACK_VERIFIED | (which == SAMPLE_ACK_READ      ? LS_ACK_READ
+                                                                        : which == SAMPLE_ACK_JOINING ? LS_ACK_JOINING
+                                                                                                      : 0))};
         return at + sizeof(struct ls_ack_body);
     case SAMPLE_ACK_TABLE: {
         struct ls_ack_body *body = (void *)at;

@@ -26,6 +26,8 @@ import network  # pylint: disable=wrong-import-position
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PREFIX_BITS = 24
+CTRL_PORT = 7401
+CTRL, DATAPLANE = "lockstep-ctrl", "lockstep-dataplane"
 
 
 class ClusterError(Exception):
@@ -64,24 +66,28 @@ def to_yaml(value, indent=0):
 class Node:
     """One node's place, and its ctrl process while it runs."""
 
-    def __init__(self, number, namespace, ip, directory):
-        self.number, self.namespace, self.ip, self.directory = number, namespace, ip, directory
+    def __init__(self, number, namespace, addresses, directory):
+        self.number, self.namespace, self.directory = number, namespace, directory
+        self.ip, self.ctrl_ip = addresses
         self.socket = os.path.join(directory, "ctrl.sock")
         self.log = os.path.join(directory, "log")
         self.process = None
+        self.config = None  # its own cluster file; None: the cluster's
 
 
 class Cluster:
     """A cluster file, the network and the processes. All pids that it ends it has started itself."""
 
-    def __init__(self, nodes=3, clients=1, build=None, machine="kv", options=None, log_size="16MiB"):
+    def __init__(self, nodes=3, clients=1, build=None, machine="kv", options=None, log_size="16MiB", spares=0):
+        """`spares`: nodes that have a place but are no members until they are added."""
         self.build = build or os.environ.get("LS_BUILD", os.path.join(TOP, "build"))
-        self.count, self.client_count = nodes, clients
+        self.count, self.client_count, self.spare_count = nodes, clients, spares
         self.machine, self.options, self.log_size = machine, options or {}, log_size
         self.cluster_id = int.from_bytes(os.urandom(7), "little") | 1
         self.lockstep = os.path.join(self.build, "ctrl", "cli", "lockstep")
         self.network = None
         self.nodes = {}
+        self.spares = {}
         self.client_namespaces = []
         self.client_addresses = []
         self.children = []
@@ -110,16 +116,27 @@ class Cluster:
         """Network and cluster file, no processes."""
         self.network = network.Network()
         directory = self.network.directory
-        for number in range(1, self.count + 1):
-            namespace, ip = self.network.add_node(number)
+        for number in range(1, self.count + self.spare_count + 1):
+            namespace, *addresses = self.network.add_node(number)
             folder = os.path.join(directory, f"n{number}")
             os.makedirs(os.path.join(folder, "data"), exist_ok=True)
-            self.nodes[number] = Node(number, namespace, ip, folder)
+            node = Node(number, namespace, addresses, folder)
+            (self.nodes if number <= self.count else self.spares)[number] = node
         for number in range(1, self.client_count + 1):
             namespace, ip = self.network.add_client(number)
             self.client_namespaces.append(namespace)
             self.client_addresses.append(ip)
         self.config = os.path.join(directory, "cluster.yaml")
+        content = self._content(self.nodes.values())
+        with open(self.config, "w", encoding="ascii") as file:
+            file.write(to_yaml(content) + "\n")
+        # A node that comes later has its own file: the same, with itself in it.
+        for spare in self.spares.values():
+            with open(os.path.join(spare.directory, "cluster.yaml"), "w", encoding="ascii") as file:
+                file.write(to_yaml(self._content([*self.nodes.values(), spare])) + "\n")
+
+    def _content(self, nodes):
+        """The cluster file as nested mappings."""
         cpus = sorted(os.sched_getaffinity(0))
         content = {
             "cluster": {"name": "test", "id": f"{self.cluster_id:016x}"},
@@ -133,6 +150,7 @@ class Cluster:
                 "id": node.number,
                 "ip": node.ip,
                 "prefix": PREFIX_BITS,
+                "ctrl": f"{node.ctrl_ip}:{CTRL_PORT}",
                 "lcores": {
                     # nodes take turns on the CPUs; they share them politely (idle: yield)
                     "net": cpus[node.number % len(cpus)],
@@ -141,15 +159,14 @@ class Cluster:
                 "device": '"net_af_packet0,iface=eth0,qdisc_bypass=1"',
                 "ctrl_socket": node.socket,
                 "data_dir": os.path.join(node.directory, "data"),
-            } for node in self.nodes.values()],
+            } for node in nodes],
         }
         for key, value in self.options.items():
             if isinstance(value, dict):
                 content.setdefault(key, {}).update(value)
             else:
                 content[key] = value
-        with open(self.config, "w", encoding="ascii") as file:
-            file.write(to_yaml(content) + "\n")
+        return content
 
     def start(self, timeout=30):
         """Everything, until every node is ready and one of them takes requests."""
@@ -159,16 +176,17 @@ class Cluster:
             self.start_node(number, "--bootstrap")
         self.wait_ready(timeout)
 
-    def start_node(self, number, *options):
+    def start_node(self, number, *options, config=None):
         """The node's ctrl, which starts its dataplane. --bootstrap makes its durable record: once in its life."""
         node = self.nodes[number]
+        node.config = config or node.config or self.config
         # A process group of its own, so that Ctrl-C at a terminal reaches us alone and we end the nodes in order. Not a
         # session: the kernel groups tasks by session (autogroup), and pollers that yield to each other only yield
         # within their group; those of another one were kept from running for seconds.
         with open(node.log, "ab") as log:
             node.process = subprocess.Popen(
                 ["ip", "netns", "exec", node.namespace, os.path.join(self.build, "ctrl", "lockstep-ctrl"), "--config",
-                 self.config, "--node", str(number), "--dataplane",
+                 node.config, "--node", str(number), "--dataplane",
                  os.path.join(self.build, "dataplane", "lockstep-dataplane"), *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
 
@@ -181,7 +199,12 @@ class Cluster:
             if node.process is not None and node.process.poll() is not None:
                 raise ClusterError(f"node {number}: ctrl ended with status {node.process.returncode}\n"
                                    + self.log_tail(number))
-            roles.append(self.role(number))
+            try:
+                status = self.status(number)
+            except (OSError, ClusterError, http.client.HTTPException):
+                return False
+            # a node that is still joining follows too, but does not count yet
+            roles.append(status["role"] if status["state"] == "full" else "joining")
         return roles.count("sequencer") == 1 and roles.count("follower") == len(roles) - 1
 
     def stop_node(self, number, patience=10.0):
@@ -198,6 +221,58 @@ class Cluster:
         node.process = None
         return status
 
+    # ---- hurting: processes and cables ----
+
+    def pids(self, number, program):
+        """Processes of a node that run lockstep-dataplane or lockstep-ctrl."""
+        found = []
+        for pid in network.command("ip", "netns", "pids", self.nodes[number].namespace, check=False).split():
+            with contextlib.suppress(OSError):
+                if os.path.basename(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")) == program:
+                    found.append(int(pid))
+        return found
+
+    def signal(self, number, program, signal_number):
+        """One system call a process: the time it was sent, monotonic, ns."""
+        pids = self.pids(number, program)
+        if not pids:
+            raise ClusterError(f"node {number}: no {program} to send signal {signal_number} to\n{self.log_tail(number)}")
+        now = time.monotonic_ns()
+        for pid in pids:
+            os.kill(pid, signal_number)
+        return now
+
+    def kill_dataplane(self, number):
+        return self.signal(number, DATAPLANE, signal.SIGKILL)
+
+    def kill_ctrl(self, number):
+        """The control process alone; the dataplane serves on. start_node() brings it back."""
+        now = self.signal(number, CTRL, signal.SIGKILL)
+        self._reap(number)
+        return now
+
+    def kill_node(self, number, cables=True):
+        """Both processes and the cables at once, as when a machine loses its power. restore_node() brings it back."""
+        pids = self.pids(number, CTRL) + self.pids(number, DATAPLANE)
+        if cables:
+            self.network.pull(number)
+        now = time.monotonic_ns()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._reap(number)
+        return now
+
+    def restore_node(self, number):
+        self.network.pull(number, out=False)
+        self.start_node(number)
+
+    def _reap(self, number):
+        node = self.nodes[number]
+        if node.process is not None:
+            node.process.wait()
+            node.process = None
+
     def destroy(self):
         """Everything goes, whatever state it is in."""
         for child in self.children:
@@ -206,6 +281,8 @@ class Cluster:
                     child.kill()
                 child.wait()
         for number in self.nodes:
+            with contextlib.suppress(Exception):
+                self.signal(number, DATAPLANE, signal.SIGCONT)
             with contextlib.suppress(Exception):
                 self.stop_node(number)
         if self.network is not None:
@@ -239,6 +316,25 @@ class Cluster:
     def counters(self, number):
         """The dataplane's counters by name, its workers together."""
         return self.status(number).get("counters", {})
+
+    def node(self, number):
+        return self.nodes.get(number) or self.spares[number]
+
+    def join_spare(self, number):
+        """Starts a node that is to become a member: from now on it is one of the cluster's."""
+        node = self.nodes[number] = self.spares.pop(number)
+        self.start_node(number, "--join", config=os.path.join(node.directory, "cluster.yaml"))
+
+    def forget(self, number):
+        """A node that was removed: it is stopped, and no longer one of the cluster's."""
+        self.stop_node(number)
+        del self.nodes[number]
+
+    def is_voter(self, number):
+        """As the sequencer knows it."""
+        sequencer = self.sequencer()
+        members = self.status(sequencer)["members"] if sequencer else []
+        return any(m["node"] == number and m["role"] == "voter" for m in members)
 
     def role(self, number):
         try:

@@ -5,8 +5,8 @@ Everything carries the prefix lst<pid>, pid being the process that made it, so t
 so that what a killed run left is found and removed by the next one (clean_dead). Nothing is created in the machine's
 own namespace, and only processes inside these namespaces, or recorded as started by the run, are ever ended.
 
-    lst<pid>-sw   a bridge with one port per host
-    lst<pid>-n1   eth0 without an address: the dataplane's
+    lst<pid>-sw   two bridges: br0 joins the data network, br1 the network on which the nodes' control processes talk
+    lst<pid>-n1   eth0 without an address: the dataplane's; ctl0 with one: the control process's
     lst<pid>-c1   eth0 with a kernel address, checksums computed by the sender
 """
 import contextlib
@@ -117,21 +117,22 @@ def clean_dead():
 class Network:
     """The namespaces of this process. Use as a context, or call destroy()."""
 
-    def __init__(self, subnet="10.77.0"):
+    def __init__(self, subnet="10.77.0", ctrl_subnet="10.78.0"):
         self.pid = os.getpid()
         self.prefix = f"lst{self.pid}"
-        self.subnet = subnet
+        self.subnet, self.ctrl_subnet = subnet, ctrl_subnet
         self.directory = os.path.join(STATE, str(self.pid))
         self.switch = f"{self.prefix}-sw"
-        self.ports = 0
+        self.ports = {}  # (host, interface) -> port on the switch
         os.makedirs(self.directory, exist_ok=True)
         with open(os.path.join(self.directory, "start"), "w", encoding="ascii") as file:
             file.write(process_start(self.pid))
         command("ip", "netns", "add", self.switch)
         self._quiet(self.switch)
-        command("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge", "forward_delay", "0", "stp_state",
-                "0", "mcast_snooping", "0")
-        command("ip", "-n", self.switch, "link", "set", "br0", "up")
+        for bridge in ("br0", "br1"):
+            command("ip", "-n", self.switch, "link", "add", bridge, "type", "bridge", "forward_delay", "0", "stp_state",
+                    "0", "mcast_snooping", "0")
+            command("ip", "-n", self.switch, "link", "set", bridge, "up")
 
     def __enter__(self):
         return self
@@ -149,18 +150,36 @@ class Network:
         namespace = f"{self.prefix}-{name}"
         command("ip", "netns", "add", namespace)
         self._quiet(namespace)
-        self.ports += 1
-        port = f"p{self.ports}"
-        command("ip", "link", "add", port, "netns", self.switch, "type", "veth", "peer", "name", "eth0", "netns",
-                namespace)
-        command("ip", "-n", self.switch, "link", "set", port, "master", "br0", "up")
         command("ip", "-n", namespace, "link", "set", "lo", "up")
-        command("ip", "-n", namespace, "link", "set", "eth0", "up")
+        self._plug(name, "eth0", "br0")
         return namespace
 
+    def _plug(self, name, interface, bridge):
+        namespace = f"{self.prefix}-{name}"
+        port = f"p{len(self.ports) + 1}"
+        command("ip", "link", "add", port, "netns", self.switch, "type", "veth", "peer", "name", interface, "netns",
+                namespace)
+        command("ip", "-n", self.switch, "link", "set", port, "master", bridge, "up")
+        command("ip", "-n", namespace, "link", "set", interface, "up")
+        self.ports[name, interface] = port
+
     def add_node(self, number):
-        """A namespace whose eth0 has no kernel address; returns (namespace, address for the node)."""
-        return self._host(f"n{number}"), f"{self.subnet}.{number}"
+        """A namespace whose eth0 has no kernel address; returns (namespace, address for its dataplane, address of its
+        control process)."""
+        name = f"n{number}"
+        namespace = self._host(name)
+        self._plug(name, "ctl0", "br1")
+        address = f"{self.ctrl_subnet}.{number}"
+        command("ip", "-n", namespace, "address", "add", f"{address}/24", "dev", "ctl0")
+        return namespace, f"{self.subnet}.{number}", address
+
+    def pull(self, number, interfaces=("eth0", "ctl0"), out=True):
+        """Pulls a node's cables at the switch, or plugs them in again. The node sees its own end up all the time."""
+        batch = "\n".join(f"link set {self.ports[f'n{number}', i]} {'down' if out else 'up'}" for i in interfaces)
+        result = subprocess.run(["ip", "-n", self.switch, "-batch", "-"], input=batch, capture_output=True, text=True,
+                                check=False)
+        if result.returncode != 0:
+            raise NetworkError(f"cables of node {number}: {result.stderr.strip()}")
 
     def add_client(self, number):
         """A namespace with a kernel address; returns (namespace, address)."""

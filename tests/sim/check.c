@@ -52,7 +52,11 @@ void sim_ledger_reset(struct sim *sim)
     l->floor_count = 0;
     l->lives = 0;
     /* Record 0 stands before every log. */
-    l->record[0] = (struct sim_record){.chain = LS_LOG_CHAIN_FIRST, .parent = SIM_NONE};
+    const struct sim_config *config = &sim->config;
+    l->record[0] = (struct sim_record){.chain = LS_LOG_CHAIN_FIRST,
+                                       .parent = SIM_NONE,
+                                       .voters = (uint8_t)((1u << (config->founders - config->learners)) - 1),
+                                       .members = (uint8_t)((1u << config->founders) - 1)};
     l->records = 1;
     l->canon[0] = 0;
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
@@ -121,6 +125,41 @@ static void check_origin(struct sim *sim, const struct sim_node *node, const str
                     s->deadline);
 }
 
+/* M1, M2: a change follows the commit of the one before and of the epoch's first entry, and moves one voter. */
+static void members_take(struct sim *sim, const struct sim_node *node, const struct ls_entry *entry,
+                         struct sim_record *record)
+{
+    const struct sim_ledger *l = &sim->ledger;
+    const struct sim_record *before = &l->record[record->parent];
+    struct ls_entry_members head;
+    struct ls_member_record member[LS_MEMBERS_MAX];
+    memcpy(&head, entry + 1, sizeof(head));
+    memcpy(member, (const uint8_t *)(entry + 1) + sizeof(head), head.members * sizeof(member[0]));
+    record->voters = record->members = 0;
+    for (uint32_t i = 0; i < head.members; i++) {
+        record->members |= (uint8_t)(1u << (member[i].node - 1));
+        if (member[i].role == LS_MEMBER_VOTER)
+            record->voters |= (uint8_t)(1u << (member[i].node - 1));
+    }
+    if (before->members_seq == 0) {
+        if (record->members != before->members || record->voters != before->voters)
+            sim_violate(sim, "M1", "the first membership of the log is not that of the founders");
+    } else {
+        const struct sim_epoch *epoch = &l->epoch[record->epoch];
+        if (__builtin_popcount(before->voters ^ record->voters) > 1)
+            sim_violate(sim, "M2", "entry %lu changes more than one voter: %x to %x", record->seq, before->voters,
+                        record->voters);
+        if (before->members_seq > l->canon_seq || epoch->first_seq > l->canon_seq)
+            sim_violate(sim, "M1",
+                        "entry %lu changes the membership; the one before is entry %lu, the epoch's first is %lu, "
+                        "committed are %lu",
+                        record->seq, before->members_seq, epoch->first_seq, l->canon_seq);
+    }
+    record->members_seq = record->seq;
+    SIM_TRACE(sim, "n%u: entry %lu makes the members %x, voters %x", node->id, record->seq, record->members,
+              record->voters);
+}
+
 static uint32_t record_make(struct sim *sim, struct sim_node *node, const struct ls_entry *entry, uint64_t epoch,
                             uint64_t position, uint64_t hash)
 {
@@ -143,7 +182,12 @@ static uint32_t record_make(struct sim *sim, struct sim_node *node, const struct
                                   .number = entry->number,
                                   .parent = parent,
                                   .chain = entry->checksum,
-                                  .kind = entry->kind};
+                                  .kind = entry->kind,
+                                  .members_seq = l->record[parent].members_seq,
+                                  .voters = l->record[parent].voters,
+                                  .members = l->record[parent].members};
+    if (entry->kind == LS_ENTRY_MEMBERS)
+        members_take(sim, node, entry, record);
     if (entry->time < l->record[parent].time)
         sim_violate(sim, "O2", "node %u: entry %lu is stamped %lu, before its predecessor's %lu", node->id, entry->seq,
                     entry->time, l->record[parent].time);
@@ -169,6 +213,12 @@ static void epoch_open(struct sim *sim, struct sim_node *node, const struct ls_e
                     opening.sequencer, opening.incarnation);
     if (!node->counts)
         sim_violate(sim, "C5", "node %u opens epoch %lu though it lost its memory", node->id, opening.epoch);
+    if (sim->lost)
+        sim_violate(sim, "C6", "node %u opens epoch %lu though a majority has lost its memory", node->id,
+                    opening.epoch);
+    if (sim_is_run_by_ctrl(sim) && sim->host[node->index].disk.promise < opening.epoch)
+        sim_violate(sim, "E1", "node %u opens epoch %lu, its record promises %lu", node->id, opening.epoch,
+                    sim->host[node->index].disk.promise);
     /* What was committed in a later epoch is not its business: it comes too late to commit anything. */
     uint64_t before = l->canon_seq;
     while (before > 0 && l->expected[before].epoch > opening.epoch)
@@ -220,9 +270,11 @@ static void commit_find(struct sim *sim, struct sim_epoch *epoch, struct sim_nod
     struct sim_ledger *l = &sim->ledger;
     uint64_t sorted[SIM_NODES_MAX];
     uint32_t n = 0;
+    /* The sequencer counts by the newest membership of its log. */
+    uint32_t voters = l->record[epoch->log[epoch->last_seq]].voters;
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         const struct sim_node *node = &sim->node[i];
-        if (!node->voter)
+        if (!(voters >> i & 1))
             continue;
         bool own = node->id == epoch->node;
         uint64_t holds = own ? (node->incarnation == epoch->incarnation ? epoch->last_end : 0) : epoch->acked[i];
@@ -270,6 +322,8 @@ static void log_shrink(struct sim *sim, struct sim_node *node, uint64_t common, 
         sim_violate(sim, "L5", "node %u dropped entry %lu without verification", node->id, common + 1);
     sim->stats.truncated_entries += node->last_seq - common;
     node->last_seq = common;
+    if (node->acked_seq > common)
+        node->acked_seq = common;
 }
 
 static void log_grow(struct sim *sim, struct sim_node *node, uint64_t position, bool verified)
@@ -366,7 +420,7 @@ void sim_check_log(struct sim *sim, struct sim_node *node)
     check_table(sim, node);
     uint64_t epoch = l->record[node->path[node->last_seq]].epoch;
     struct sim_epoch *own = &l->epoch[epoch];
-    if (own->opened && own->node == node->id && own->incarnation == node->incarnation && node->voter)
+    if (own->opened && own->node == node->id && own->incarnation == node->incarnation)
         commit_find(sim, own, node);
 }
 
@@ -385,6 +439,9 @@ void sim_check_acked(struct sim *sim, struct sim_node *node, uint64_t epoch_numb
         sim_violate(sim, "L4", "node %u acknowledged %lu, the sequencer's log ends at %lu", node->id, position,
                     epoch->last_end);
     uint64_t seq = node->last_seq;
+    if (sim_is_run_by_ctrl(sim) && sim->host[node->index].disk.promise < epoch_number)
+        sim_violate(sim, "P2", "node %u acknowledges in epoch %lu, its record promises %lu", node->id, epoch_number,
+                    sim->host[node->index].disk.promise);
     if (seq > epoch->last_seq || epoch->log[seq] != node->path[seq])
         sim_violate(sim, "L4", "node %u acknowledged %lu in epoch %lu and holds another entry %lu than its sequencer",
                     node->id, position, epoch_number, seq);
@@ -394,10 +451,14 @@ void sim_check_acked(struct sim *sim, struct sim_node *node, uint64_t epoch_numb
         memcmp(ls_log_at(node->log, node->end), ls_log_at(sequencer->log, node->end), position - node->end) != 0)
         sim_violate(sim, "L4", "node %u acknowledged %lu: other bytes than the sequencer's behind %lu", node->id,
                     position, node->end);
-    if (position <= epoch->acked[node->index] || !node->voter || !node->counts)
+    if (!node->counts)
+        sim_violate(sim, "C5", "node %u.%lu acknowledges %lu as one that counts, and does not", node->id,
+                    node->incarnation, position);
+    while (node->acked_seq < node->last_seq && l->record[node->path[node->acked_seq + 1]].end <= position)
+        node->acked_seq++;
+    if (position <= epoch->acked[node->index] || node->incarnation < epoch->admitted[node->index])
         return;
     epoch->acked[node->index] = position;
-    (void)l;
     commit_find(sim, epoch, node);
 }
 
@@ -427,7 +488,7 @@ static void check_too_far_behind(struct sim *sim, const struct sim_node *node)
     const struct sim_ledger *l = &sim->ledger;
     const struct sim_epoch *epoch = &l->epoch[node->view.epoch];
     if (!epoch->opened)
-        sim_violate(sim, "H", "node %u halted in epoch %lu, which has no sequencer", node->id, node->view.epoch);
+        sim_violate(sim, "H", "node %u is behind in epoch %lu, which has no sequencer", node->id, node->view.epoch);
     const struct sim_node *sequencer = &sim->node[epoch->node - 1];
     uint64_t common = node->last_seq < epoch->last_seq ? node->last_seq : epoch->last_seq;
     while (epoch->log[common] != node->path[common])
@@ -440,8 +501,8 @@ static void check_too_far_behind(struct sim *sim, const struct sim_node *node)
         return;
     if (sequencer->incarnation == epoch->incarnation && sequencer->view.epoch == node->view.epoch &&
         end >= ls_log_oldest(sequencer->log))
-        sim_violate(sim, "H", "node %u halted as too far behind at %lu; node %u holds log bytes from %lu on", node->id,
-                    end, sequencer->id, ls_log_oldest(sequencer->log));
+        sim_violate(sim, "H", "node %u gives up as too far behind at %lu; node %u holds log bytes from %lu on",
+                    node->id, end, sequencer->id, ls_log_oldest(sequencer->log));
 }
 
 static void check_role(struct sim *sim, struct sim_node *node, const struct ls_replica_view *view)
@@ -450,10 +511,12 @@ static void check_role(struct sim *sim, struct sim_node *node, const struct ls_r
         sim_violate(sim, "E1", "node %u: promised epoch fell from %lu to %lu", node->id, node->promised, view->epoch);
     node->promised = view->epoch;
     if (view->role == LS_ROLE_HALTED && node->view.role != LS_ROLE_HALTED) {
-        sim->stats.halts++;
         SIM_TRACE(sim, "n%u halts: %s", node->id, ls_halt_text(view->halt));
-        if (view->halt != LS_HALT_TOO_FAR_BEHIND)
-            sim_violate(sim, "H", "node %u halted: %s", node->id, ls_halt_text(view->halt));
+        sim_violate(sim, "H", "node %u halted: %s", node->id, ls_halt_text(view->halt));
+    }
+    if (view->role == LS_ROLE_BEHIND && node->view.role != LS_ROLE_BEHIND) {
+        sim->stats.behind++;
+        SIM_TRACE(sim, "n%u is too far behind", node->id);
         check_too_far_behind(sim, node);
     }
     if (is_sequencer(view->role) && node->installed_epoch != view->epoch)
@@ -469,10 +532,36 @@ static void check_role(struct sim *sim, struct sim_node *node, const struct ls_r
                     node->id, view->verified, node->last_seq, view->epoch);
 }
 
+/* C2, P3: net has put a checkpoint in the place of the log. */
+static void check_rebased(struct sim *sim, struct sim_node *node, const struct ls_replica_view *view)
+{
+    struct sim_ledger *l = &sim->ledger;
+    const struct ls_log *log = node->log;
+    uint64_t seq = log->base_seq;
+    if (seq > l->canon_seq || l->record[l->canon[seq]].end != log->base)
+        sim_violate(sim, "C1", "node %u: its log begins at %lu, seq %lu, which is not committed there", node->id,
+                    log->base, seq);
+    if (log->base < node->commit)
+        sim_violate(sim, "C2", "node %u: a checkpoint takes its commit from %lu back to %lu", node->id, node->commit,
+                    log->base);
+    if (node->view.counts && log->base < node->end)
+        sim_violate(sim, "P3", "node %u counts, and a checkpoint takes its log's end from %lu back to %lu", node->id,
+                    node->end, log->base);
+    SIM_TRACE(sim, "n%u: its log begins behind seq %lu now", node->id, seq);
+    memcpy(node->path, l->canon, (seq + 1) * sizeof(node->path[0]));
+    node->base = node->end = node->commit = log->base;
+    node->last_seq = node->commit_seq = seq;
+    if (node->acked_seq > seq)
+        node->acked_seq = seq;
+    (void)view;
+}
+
 void sim_check_node(struct sim *sim, struct sim_node *node)
 {
     struct ls_replica_view view;
     ls_replica_view(node->replica, &view);
+    if (node->log->base != node->base)
+        check_rebased(sim, node, &view);
     sim_check_log(sim, node);
     if (view.epoch != node->view.epoch || view.role != node->view.role || view.role == LS_ROLE_FOLLOWER)
         check_role(sim, node, &view);
@@ -530,6 +619,22 @@ void sim_check_executed(struct sim *sim, struct sim_node *node, const struct ls_
                     seq, ls_status_name(result->status), result->length, expected->length);
 }
 
+/* Apply has taken a checkpoint in the place of its state; net says so later. */
+void sim_check_applied_image(struct sim *sim, struct sim_node *node, struct ls_image *image)
+{
+    struct sim_ledger *l = &sim->ledger;
+    const struct ls_cut *cut = &image->cut;
+    if (cut->seq < node->applied_seq || cut->seq > l->canon_seq)
+        sim_violate(sim, "C2", "node %u: a checkpoint takes what is applied from %lu to %lu, committed are %lu",
+                    node->id, node->applied_seq, cut->seq, l->canon_seq);
+    node->applied_seq = node->executed_seq = cut->seq;
+    node->executions = l->expected[cut->seq].executions;
+    uint64_t digest = ls_executor_digest(node->executor);
+    if (l->expected[cut->seq].digest != 0 && digest != l->expected[cut->seq].digest)
+        sim_violate(sim, "C1", "node %u: digest %lx behind a checkpoint of seq %lu, another replica's was %lx",
+                    node->id, digest, cut->seq, l->expected[cut->seq].digest);
+}
+
 void sim_check_digest(struct sim *sim, struct sim_node *node)
 {
     struct sim_ledger *l = &sim->ledger;
@@ -544,7 +649,7 @@ void sim_check_digest(struct sim *sim, struct sim_node *node)
         sim_violate(sim, "X6", "node %u executed %lu entries up to %lu, the model %lu", node->id, node->executions, seq,
                     l->expected[seq].executions);
     uint64_t position = atomic_load(&node->seam.applied);
-    if (position != l->record[node->path[seq]].end)
+    if (position != l->record[l->canon[seq]].end)
         sim_violate(sim, "L3", "node %u: applied position %lu is not the end of entry %lu", node->id, position, seq);
     uint64_t digest = ls_executor_digest(node->executor);
     struct sim_expected *expected = &l->expected[seq];
@@ -563,12 +668,8 @@ void sim_check_end(struct sim *sim)
         struct sim_node *node = &sim->node[i];
         if (node->owned > 2 + 2 * LS_VOTERS_MAX)
             sim_violate(sim, "Q1", "node %u has %u buffers that it neither sent nor gave back", node->id, node->owned);
-        if (!node->counts || node->view.role == LS_ROLE_HALTED)
+        if (!(sim_members(sim) >> i & 1) || sim->host[i].forged || node->replica == NULL)
             continue;
-        if (sim_is_stranded(sim, node)) {
-            sim->stats.stranded++;
-            continue;
-        }
         if (node->applied_seq != l->canon_seq)
             sim_violate(sim, "V2", "node %u (%s in epoch %lu) applied %lu of %lu entries", node->id,
                         ls_role_name(node->view.role), node->view.epoch, node->applied_seq, l->canon_seq);

@@ -156,6 +156,8 @@ static void reply_sent(struct sim *sim, const struct sim_node *node, const struc
     const struct ls_reply_record *record;
     while ((record = ls_reply_next(packet->data, &at)) != NULL) {
         if (record->flags & LS_REPLY_READ) {
+            if (!node->counts)
+                sim_violate(sim, "C5", "node %u answers a read and does not count", node->id);
             if (record->seq > l->canon_seq)
                 sim_violate(sim, "R1", "node %u answers a read as of seq %lu, committed are %lu", node->id, record->seq,
                             l->canon_seq);
@@ -179,7 +181,10 @@ static void ack_sent(struct sim *sim, struct sim_node *node, const struct ls_fra
         return;
     if (view->role != LS_ROLE_FOLLOWER)
         sim_violate(sim, "O4", "node %u acknowledges as %s", node->id, ls_role_name(view->role));
-    sim_check_acked(sim, node, header->epoch, body->position);
+    if (body->flags & LS_ACK_JOINING)
+        sim_check_log(sim, node);
+    else
+        sim_check_acked(sim, node, header->epoch, body->position);
 }
 
 static void range_sent(struct sim *sim, const struct sim_node *node, const struct sim_packet *packet,

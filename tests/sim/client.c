@@ -44,21 +44,21 @@ void sim_client_start(struct sim *sim, uint32_t index)
     sim_io_init(&client->io, sim, (uint16_t)(SIM_NODES_MAX + index), false);
     struct ls_client_config config = {.cluster = SIM_CLUSTER,
                                       .generation = 1,
-                                      .nodes = c->nodes,
-                                      .first = (uint32_t)sim_rng_below(&sim->rng_clients, c->nodes),
+                                      .nodes = c->founders,
+                                      .first = (uint32_t)sim_rng_below(&sim->rng_clients, c->founders),
                                       .window = c->client_window,
                                       .op_max = c->op_max + 4096,
                                       .retry_max_ns = c->client_retry_ns,
                                       .give_up_ns = c->give_up_ns};
     memcpy(config.nonce, life->nonce, LS_NONCE_SIZE);
-    for (uint32_t i = 0; i < c->nodes; i++)
+    for (uint32_t i = 0; i < c->founders; i++)
         config.node[i] = sim->node[i].addr;
     if (sim->script != NULL) {
         config.first = 0;
         config.open_late = true;
         config.read_node = sim->script->read_node;
     } else if (c->reads_spread) {
-        config.read_node = 1 + (uint32_t)sim_rng_below(&sim->rng_clients, c->nodes);
+        config.read_node = 1 + (uint32_t)sim_rng_below(&sim->rng_clients, c->founders);
         config.read_pinned = false;
     }
     sim_clock_draw(&client->clock, &sim->rng_clients, sim->script != NULL);

@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Faults that last: partitions, links cut one way, processes that stop for a while or lose their memory. Several at
- * once; all end when the schedule heals.
+ * Faults: partitions, links cut one way, processes that stop for a while, crashes of dataplane, ctrl or both, networks
+ * between ctrls that are cut, records that are lost. Several at once; all end when the schedule heals.
  */
 #include <string.h>
 
 #include "sim.h"
+
+const char *sim_fault_name(enum sim_fault_kind kind)
+{
+    static const char *const name[SIM_FAULTS] = {
+        "partition",       "one-way",    "isolated",   "bridge",     "pause",        "slow",       "lossy",
+        "dataplane crash", "ctrl crash", "node crash", "ctrl pause", "ctrl network", "record lost"};
+    return kind < SIM_FAULTS ? name[kind] : "?";
+}
 
 static uint32_t ends_random(struct sim *sim)
 {
@@ -53,45 +61,95 @@ static void one_way(struct sim *sim, struct sim_fault *fault, uint32_t node)
     }
 }
 
-static uint32_t voters_counting(const struct sim *sim)
+/* Half of the partitions cut the ctrls' network in the same way, for it is often the same one. */
+static void cut_ctrls(struct sim *sim, struct sim_fault *fault)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < sim->config.nodes; i++)
-        n += sim->node[i].voter && sim->node[i].counts;
-    return n;
+    if (sim_rng_below(&sim->rng_faults, 2) == 0)
+        return;
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
+        fault->ctrl_cut[i] = fault->cut[i] & ((1u << SIM_NODES_MAX) - 1);
 }
 
-static uint32_t losses(const struct sim *sim)
+static void partition_ctrls(struct sim *sim, struct sim_fault *fault)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < sim->config.nodes; i++)
-        n += sim->node[i].losses;
-    return n;
+    uint32_t side = ends_random(sim) & ((1u << SIM_NODES_MAX) - 1);
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
+        fault->ctrl_cut[i] = side >> i & 1 ? ~side : side;
 }
 
-/* More losses than the majority allows are out of the promise. */
-static void restart(struct sim *sim, uint32_t index)
+static uint64_t away(struct sim *sim)
 {
-    struct sim_node *node = &sim->node[index];
-    uint32_t voters = sim->config.nodes - sim->config.learners;
-    bool careless = sim->careless;
-    if (losses(sim) >= sim->config.losses_max || node->replica == NULL)
+    return SIM_MS + sim_rng_spread(&sim->rng_faults, 15 * SIM_MS);
+}
+
+/* What is in memory goes. More losses than the majority allows are out of the promise: a schedule that makes them on
+ * purpose demands that the cluster stops. */
+static void crash(struct sim *sim, uint32_t index, enum sim_fault_kind kind)
+{
+    struct sim_host *host = &sim->host[index];
+    if (!host->on)
         return;
-    /* An empty log needs all voters: whoever is lost before ends the schedule. Not too many of those. */
-    if (sim->ledger.canon_seq == 0 && sim_rng_below(&sim->rng_faults, 4) != 0)
+    if (kind == SIM_FAULT_CRASH_CTRL) {
+        sim_host_ctrl_ends(sim, host, away(sim));
         return;
-    if (node->voter && node->counts && voters_counting(sim) - 1 < voters / 2 + 1)
+    }
+    if (!sim_may_lose(sim, index)) {
+        if (!sim->config.disaster || sim->ledger.canon_seq == 0)
+            return;
+        /* Then the sequencer goes with it: who leads still knows everything. */
+        for (uint32_t i = 0; i < sim->config.nodes; i++) {
+            if (i == sim_sequencer(sim))
+                sim_host_dataplane_ends(sim, &sim->host[i], "it crashed");
+        }
+    }
+    sim->stats.crashes++;
+    if (kind == SIM_FAULT_CRASH_DATAPLANE)
+        sim_host_dataplane_ends(sim, host, "it crashed");
+    else
+        sim_host_crash(sim, host, away(sim));
+    sim_check_lost(sim);
+}
+
+/* The record goes, and somebody makes it anew, or puts a copy of an older one in its place. */
+static void record_lose(struct sim *sim, uint32_t index)
+{
+    struct sim_host *host = &sim->host[index];
+    if (!host->on || host->forged || host->disk.promise == 0 || !sim_may_lose(sim, index))
         return;
-    if (careless) {
-        /* Nobody tells the node that it lost its memory. Its sequencer knows the old incarnation, and must notice. */
-        uint32_t sequencer = sim_sequencer(sim);
-        if (sequencer == SIM_NONE || sequencer == index || !node->voter ||
-            atomic_load(&sim->node[sequencer].page.acked[node->id]) == 0)
+    /* A node that is gone for good is one voter less for ever. */
+    uint32_t forged = 0;
+    for (uint32_t i = 0; i < sim->config.nodes; i++)
+        forged += sim->host[i].forged;
+    if (forged > 0 || __builtin_popcount(sim_voters(sim)) < 3)
+        return;
+    /* The first commit of all needs every voter: whoever leads next must know of it. */
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        if ((sim_voters(sim) >> i & 1) && sim->node[i].view.commit == 0)
             return;
     }
-    node->losses++;
-    sim_node_stop(sim, node);
-    sim_node_start(sim, index, true, careless);
+    SIM_TRACE(sim, "n%u: its record is lost and bootstrapped again", index + 1);
+    sim_host_crash(sim, host, away(sim));
+    sim_host_bootstrap(sim, host);
+    host->forged = true;
+    sim->node[index].promised = 0; /* it may be started: it may not take part */
+}
+
+/* Who stands still for longer than ctrl's patience is killed: that is a loss of memory like another. */
+static void pause_bound(struct sim *sim, struct sim_fault *fault)
+{
+    struct sim_node *node = &sim->node[fault->node];
+    uint64_t most = sim->now + sim->config.times.stall_kill / 2;
+    if (fault->until > most && !node->paused && sim_may_lose(sim, fault->node)) {
+        node->doomed = true;
+        return;
+    }
+    for (uint32_t i = 0; i < SIM_FAULTS_MAX; i++) {
+        const struct sim_fault *other = &sim->fault[i];
+        if (other != fault && other->until != 0 && other->kind == SIM_FAULT_PAUSE && other->node == fault->node)
+            most = other->until;
+    }
+    if (fault->until > most)
+        fault->until = most;
 }
 
 static void begin(struct sim *sim)
@@ -103,7 +161,7 @@ static void begin(struct sim *sim)
     if (fault == NULL)
         return;
     uint32_t total = 0;
-    for (uint32_t i = 0; i < 8; i++)
+    for (uint32_t i = 0; i < SIM_FAULTS; i++)
         total += c->fault_weight[i];
     if (total == 0)
         return;
@@ -113,28 +171,34 @@ static void begin(struct sim *sim)
         draw -= c->fault_weight[kind++];
     uint32_t node = (uint32_t)sim_rng_below(&sim->rng_faults, c->nodes);
     uint32_t sequencer = sim_sequencer(sim);
-    if (sequencer != SIM_NONE && kind != SIM_FAULT_RESTART && sim_rng_below(&sim->rng_faults, 2) == 0)
+    if (sequencer != SIM_NONE && kind != SIM_FAULT_RECORD && sim_rng_below(&sim->rng_faults, 2) == 0)
         node = sequencer;
     memset(fault, 0, sizeof(*fault));
     fault->kind = (enum sim_fault_kind)kind;
     fault->node = node;
     fault->until = sim->now + SIM_MS + sim_rng_spread(&sim->rng_faults, c->fault_ns);
     sim->stats.faults[kind]++;
-    SIM_TRACE(sim, "fault %u at node %u until %lu", kind, node + 1, fault->until);
+    SIM_TRACE(sim, "fault: %s at node %u until %lu", sim_fault_name(fault->kind), node + 1, fault->until);
     switch (fault->kind) {
     case SIM_FAULT_PARTITION:
         partition(sim, fault);
+        cut_ctrls(sim, fault);
         break;
     case SIM_FAULT_ONE_WAY:
         one_way(sim, fault, node);
         break;
     case SIM_FAULT_ISOLATE:
         cut_between(fault, 1u << node, ~(1u << node));
+        cut_ctrls(sim, fault);
         break;
     case SIM_FAULT_BRIDGE:
         bridge(sim, fault, node);
+        cut_ctrls(sim, fault);
         break;
     case SIM_FAULT_PAUSE:
+        pause_bound(sim, fault);
+        if (sim_rng_below(&sim->rng_faults, 2) == 0)
+            sim->host[node].paused_until = fault->until; /* the whole machine */
         sim_node_pause(sim, &sim->node[node], true);
         break;
     case SIM_FAULT_SLOW:
@@ -142,9 +206,23 @@ static void begin(struct sim *sim)
         break;
     case SIM_FAULT_LOSSY:
         break;
-    case SIM_FAULT_RESTART:
+    case SIM_FAULT_CRASH_DATAPLANE:
+    case SIM_FAULT_CRASH_CTRL:
+    case SIM_FAULT_CRASH_NODE:
         fault->until = 0;
-        restart(sim, node);
+        crash(sim, node, fault->kind);
+        break;
+    case SIM_FAULT_PAUSE_CTRL:
+        sim->host[node].paused_until = fault->until;
+        break;
+    case SIM_FAULT_CTRL_NET:
+        partition_ctrls(sim, fault);
+        break;
+    case SIM_FAULT_RECORD:
+        fault->until = 0;
+        record_lose(sim, node);
+        break;
+    case SIM_FAULTS:
         break;
     }
 }
@@ -152,7 +230,7 @@ static void begin(struct sim *sim)
 static void end(struct sim *sim, struct sim_fault *fault)
 {
     fault->until = 0;
-    SIM_TRACE(sim, "fault %u at node %u ends", fault->kind, fault->node + 1);
+    SIM_TRACE(sim, "fault ends: %s at node %u", sim_fault_name(fault->kind), fault->node + 1);
     bool paused = false, slow = false;
     for (uint32_t i = 0; i < SIM_FAULTS_MAX; i++) {
         const struct sim_fault *other = &sim->fault[i];
@@ -207,5 +285,10 @@ void sim_heal(struct sim *sim)
             end(sim, &sim->fault[i]);
     }
     sim->healed = true;
+    sim->healed_at = sim->now;
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        if (sim->host[i].paused_until > sim->now)
+            sim->host[i].paused_until = sim->now;
+    }
     sim_net_cuts_update(sim);
 }

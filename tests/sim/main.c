@@ -164,22 +164,25 @@ static void report_violation(const struct sim_violation *v, uint32_t nodes)
 
 static void report_stats(const struct sim_stats *s, uint64_t elapsed_ns, uint32_t jobs)
 {
-    static const char *const fault[8] = {"partition", "one-way", "isolated", "bridge",
-                                         "pause",     "slow",    "lossy",    "restart"};
     double seconds = (double)elapsed_ns / 1e9;
     printf("%lu schedules, %lu events, %.1f s: %.1f schedules/s, %.2f M events/s, %.2f M events/s a process\n",
            s->schedules, s->events, seconds, (double)s->schedules / seconds, (double)s->events / seconds / 1e6,
            (double)s->events / seconds / 1e6 / jobs);
     printf("%lu entries, %lu operations, %lu reads, %lu unknown, %lu epochs, %lu s of virtual time\n", s->entries,
            s->operations, s->reads, s->unknown, s->epochs, s->virtual_ns / 1000000000);
-    printf("network: %lu lost, %lu damaged, %lu old ones again, %lu inbox full; entries dropped at verification: %lu; "
-           "halts: %lu; left behind by every ring: %lu, a majority of them: %lu\n",
-           s->dropped, s->damaged, s->replayed, s->inbox_full, s->truncated_entries, s->halts, s->stranded,
-           s->majority_lost);
+    printf("network: %lu lost, %lu damaged, %lu old ones again, %lu inbox full; entries dropped at verification: %lu\n",
+           s->dropped, s->damaged, s->replayed, s->inbox_full, s->truncated_entries);
+    printf("ctrl: %lu messages, %lu writes failed; crashes %lu, admitted %lu, counting %lu, epochs after healing %lu, "
+           "majority lost %lu\n",
+           s->ctrl_messages, s->disk_failed, s->crashes, s->admitted, s->counted, s->epochs_after, s->majority_lost);
+    printf("checkpoints: behind %lu, taken %lu, refused %lu, damaged on the way %lu; commands %lu, done %lu, refused "
+           "%lu\n",
+           s->behind, s->rebased, s->rebase_refused, s->images_damaged, s->commands, s->commands_done,
+           s->commands_refused);
     printf("stale reads older than they said: %lu, by at most %lu us\n", s->age_understated, s->age_error_max / 1000);
     printf("faults:");
-    for (uint32_t i = 0; i < 8; i++)
-        printf(" %s %lu", fault[i], s->faults[i]);
+    for (uint32_t i = 0; i < SIM_FAULTS; i++)
+        printf(" %s %lu", sim_fault_name((enum sim_fault_kind)i), s->faults[i]);
     printf("\ninstalls: %lu", s->install_refused[0]);
     for (uint32_t i = 1; i < 8; i++) {
         if (s->install_refused[i] > 0)

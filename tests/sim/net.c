@@ -344,6 +344,8 @@ void sim_io_init(struct sim_io *io, struct sim *sim, uint16_t end, bool apply)
 void sim_net_cuts_update(struct sim *sim)
 {
     memset(sim->cut, 0, sizeof(sim->cut));
+    memset(sim->ctrl_cut, 0, sizeof(sim->ctrl_cut));
+    sim->lines_changed = true;
     sim->lossy_ppm = 0;
     for (uint32_t i = 0; i < SIM_FAULTS_MAX; i++) {
         const struct sim_fault *fault = &sim->fault[i];
@@ -351,6 +353,8 @@ void sim_net_cuts_update(struct sim *sim)
             continue;
         for (uint32_t end = 0; end < SIM_ENDS_MAX; end++)
             sim->cut[end] |= fault->cut[end];
+        for (uint32_t end = 0; end < SIM_NODES_MAX; end++)
+            sim->ctrl_cut[end] |= fault->ctrl_cut[end];
         if (fault->kind == SIM_FAULT_LOSSY)
             sim->lossy_ppm += 100000;
     }

@@ -33,7 +33,8 @@ static struct ls_log *log_take(struct sim *sim, uint32_t index)
     return log;
 }
 
-static void replica_config(const struct sim *sim, const struct sim_node *node, struct ls_replica_config *to)
+static void replica_config(const struct sim *sim, const struct sim_node *node, uint64_t promise,
+                           struct ls_replica_config *to)
 {
     const struct sim_config *c = &sim->config;
     memset(to, 0, sizeof(*to));
@@ -41,13 +42,7 @@ static void replica_config(const struct sim *sim, const struct sim_node *node, s
     to->generation = 1;
     to->node = node->id;
     to->incarnation = node->incarnation;
-    to->promise = sim->ctrl.promise[node->index];
-    to->members = c->nodes;
-    for (uint32_t i = 0; i < c->nodes; i++) {
-        const struct sim_node *other = &sim->node[i];
-        to->member[i] = (struct ls_member){
-            .node = other->id, .role = other->voter ? LS_MEMBER_VOTER : LS_MEMBER_LEARNER, .addr = other->addr};
-    }
+    to->promise = promise;
     to->keys_max = c->keys_max;
     to->bytes_max = c->bytes_max;
     to->session_idle_ns = c->session_idle_ns;
@@ -72,13 +67,15 @@ static void must(bool good, const char *what)
     }
 }
 
-void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless)
+void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint64_t promise)
 {
     const struct sim_config *c = &sim->config;
     struct sim_node *node = &sim->node[index];
-    node->incarnation++;
-    sim_clock_draw(&node->clock, &sim->rng_turns, sim->script != NULL);
-    node->counts = !lost;
+    if (incarnation <= node->incarnation)
+        sim_violate(sim, "O3", "node %u starts incarnation %lu after %lu", node->id, incarnation, node->incarnation);
+    node->incarnation = incarnation;
+    node->clock = sim->host[index].clock;
+    node->counts = node->doomed = false;
     node->paused = false;
     node->inbox_head = node->inbox_tail = 0;
     node->owned = 0;
@@ -98,8 +95,7 @@ void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless)
     node->machine = ls_kv.create(&limits, &node->grace);
     must(node->machine != NULL, "state machine");
     struct ls_replica_config rc;
-    replica_config(sim, node, &rc);
-    rc.memory_lost = lost && !careless;
+    replica_config(sim, node, promise, &rc);
     node->replica = ls_replica_create(&rc, node->log, &node->seam, &node->net_io.port.io, &ls_kv, node->machine,
                                       &node->page, &node->net_counters);
     must(node->replica != NULL, "replica");
@@ -116,13 +112,13 @@ void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless)
     ls_executor_set_watch(node->executor, watch, node);
     node->last_seq = node->end = node->commit = node->commit_seq = node->executed_seq = 0;
     node->applied_seq = node->executions = node->verifications = 0;
-    node->installed_epoch = 0;
+    node->installed_epoch = node->base = node->end_was = node->acked_seq = 0;
+    node->machine_next = NULL;
     ls_replica_view(node->replica, &node->view);
     if (node->view.epoch < node->promised)
         sim_violate(sim, "E1", "node %u starts at epoch %lu after it promised %lu", node->id, node->view.epoch,
                     node->promised);
-    SIM_TRACE(sim, "n%u starts, incarnation %lu, sealed at %lu%s", node->id, node->incarnation, node->view.epoch,
-              lost ? ", memory lost" : "");
+    SIM_TRACE(sim, "n%u starts, incarnation %lu, sealed at %lu", node->id, node->incarnation, node->view.epoch);
     sim_node_wake_net(sim, node);
 }
 
@@ -134,6 +130,11 @@ void sim_node_stop(struct sim *sim, struct sim_node *node)
         sim->stats.counters[i] += ls_counter_get(&node->net_counters, (enum ls_counter)i);
         sim->stats.counters[i] += ls_counter_get(&node->apply_counters, (enum ls_counter)i);
     }
+    struct sim_host *host = &sim->host[node->index];
+    if (node->acked_seq > 0)
+        host->held[host->helds++ % SIM_HELD] =
+            node->path[node->acked_seq < node->last_seq ? node->acked_seq : node->last_seq];
+    node->counts = node->doomed = false;
     ls_executor_destroy(node->executor);
     ls_replica_destroy(node->replica);
     ls_kv.destroy(node->machine);
@@ -178,6 +179,8 @@ void sim_node_wake_apply(struct sim *sim, struct sim_node *node)
 void sim_node_pause(struct sim *sim, struct sim_node *node, bool pause)
 {
     node->paused = pause;
+    if (!pause)
+        node->doomed = false;
     if (pause) {
         node->net.at = node->apply.at = UINT64_MAX;
         node->net.ticket++;
@@ -269,6 +272,9 @@ void sim_node_net_turn(struct sim *sim, struct sim_node *node)
         n = 1 + (uint32_t)sim_rng_below(&sim->rng_turns, n);
     for (uint32_t i = 0; i < n; i++)
         input(sim, node, node->inbox[node->inbox_head++ % SIM_INBOX]);
+    struct sim_host *host = &sim->host[node->index];
+    host->turns[0]++;
+    node->end_was = node->end;
     uint32_t work = ls_replica_turn(node->replica, sim_clock(&node->clock, sim->now));
     sim_check_node(sim, node);
     grace_step(sim, node);
@@ -284,16 +290,27 @@ void sim_node_net_turn(struct sim *sim, struct sim_node *node)
     }
     if (atomic_load(&node->seam.applied) < atomic_load(&node->seam.commit) || !ls_spsc_is_empty(&node->seam.repeats))
         sim_node_wake_apply(sim, node);
-    if (!ls_spsc_is_empty(&node->seam.events))
-        sim_plan(sim, &sim->ctrl.actor, SIM_EVENT_CTRL, 0,
-                 sim->now + 1 + sim_rng_spread(&sim->rng_ctrl, sim->config.ctrl_ns));
+    if (sim->script != NULL && !sim->script->with_ctrl) {
+        sim_tell_events(sim, node);
+        return;
+    }
+    sim_host_events(sim, host);
+    sim_host_orders_turn(sim, host);
+    if (atomic_load(&node->seam.image) != NULL)
+        sim_node_wake_apply(sim, node);
 }
 
 void sim_node_apply_turn(struct sim *sim, struct sim_node *node)
 {
     node->apply.at = UINT64_MAX;
     uint64_t applied = atomic_load(&node->seam.applied);
+    struct ls_image *image = atomic_load(&node->seam.image);
+    sim->host[node->index].turns[1]++;
     uint32_t work = ls_executor_turn(node->executor, sim_clock(&node->clock, sim->now));
+    if (image != NULL && atomic_load(&node->seam.image) == NULL) {
+        sim_check_applied_image(sim, node, image);
+        sim_node_wake_net(sim, node);
+    }
     sim_check_digest(sim, node);
     grace_step(sim, node);
     bool behind = atomic_load(&node->seam.applied) < atomic_load(&node->seam.commit);

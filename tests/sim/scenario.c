@@ -32,9 +32,11 @@ static void lead(struct sim *sim, uint32_t nodes, uint32_t sequencer, uint64_t e
 {
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         if (nodes >> i & 1)
-            sim_ctrl_tell(sim, i, LS_ORDER_SEAL, epoch);
+            sim_tell(sim, i, &(struct ls_order){.kind = LS_ORDER_SEAL, .epoch = epoch});
     }
-    sim_ctrl_tell(sim, sequencer, LS_ORDER_INSTALL, epoch);
+    sim_tell(
+        sim, sequencer,
+        &(struct ls_order){.kind = LS_ORDER_INSTALL, .epoch = epoch, .incarnation = sim->node[sequencer].incarnation});
 }
 
 static void submit(struct sim *sim, uint8_t code, const char *key, uint32_t length, uint64_t deadline)
@@ -326,6 +328,8 @@ static void config_quiet(struct sim_config *c)
 {
     *c = (struct sim_config){
         .nodes = 3,
+        .founders = 3,
+        .first_sequencer = 1,
         .clients = 1,
         .log_size = LS_LOG_SIZE_MIN,
         .op_max = 16384,

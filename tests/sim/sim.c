@@ -10,6 +10,7 @@
 #include "sim.h"
 
 #define PROGRESS_PATIENCE (4000 * SIM_MS) /* after healing, everything pending must end within this */
+#define EPOCHS_AFTER      12              /* more epochs than this after healing are no progress */
 
 uint64_t sim_bytes_hash(const void *bytes, size_t n)
 {
@@ -70,9 +71,10 @@ struct sim *sim_create(void)
     struct sim *sim = sim_world = calloc(1, sizeof(*sim));
     assert(sim != NULL);
     sim->packet = calloc(SIM_PACKETS, sizeof(*sim->packet));
+    sim->message = calloc(SIM_MESSAGES, sizeof(*sim->message));
     sim->op_buffer = malloc(SIM_OP_BYTES_MAX + 8192);
     sim->read_buffer = malloc(SIM_OP_BYTES_MAX);
-    assert(sim->packet != NULL && sim->op_buffer != NULL && sim->read_buffer != NULL);
+    assert(sim->packet != NULL && sim->message != NULL && sim->op_buffer != NULL && sim->read_buffer != NULL);
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
         sim->node[i].path = calloc(SIM_SEQS_MAX, sizeof(uint32_t));
         assert(sim->node[i].path != NULL);
@@ -95,12 +97,16 @@ static void draw_size(struct sim_config *c, struct sim_rng *rng, uint32_t nodes)
 {
     static const uint32_t usual[] = {3, 3, 3, 3, 5, 5, 5, 4, 1, 2};
     uint32_t voters = nodes != 0 ? nodes : usual[sim_rng_below(rng, 10)];
-    c->learners = sim_rng_below(rng, 4) == 0 ? 1 + (uint32_t)sim_rng_below(rng, 2) : 0;
-    c->nodes = voters + c->learners;
-    if (c->nodes > SIM_NODES_MAX) {
-        c->nodes = SIM_NODES_MAX;
-        c->learners = c->nodes > voters ? c->nodes - voters : 0;
+    c->learners = sim_rng_below(rng, 5) == 0 ? 1 + (uint32_t)sim_rng_below(rng, 2) : 0;
+    c->founders = voters + c->learners;
+    if (c->founders > SIM_NODES_MAX) {
+        c->founders = SIM_NODES_MAX;
+        c->learners = c->founders > voters ? c->founders - voters : 0;
     }
+    c->nodes = c->founders + (uint32_t)sim_rng_below(rng, 4);
+    if (c->nodes > SIM_NODES_MAX)
+        c->nodes = SIM_NODES_MAX;
+    c->first_sequencer = (uint16_t)(1 + sim_rng_below(rng, voters));
     static const uint64_t sizes[] = {65536, 65536, 131072, 262144};
     c->log_size = sizes[sim_rng_below(rng, 4)];
     c->op_max = (uint32_t)(c->log_size / 2 - 64 < 65536 ? c->log_size / 2 - 64 : 65536);
@@ -134,10 +140,35 @@ static void draw_times(struct sim_config *c, struct sim_rng *rng)
     c->latency_ns = 1000 + sim_rng_below(rng, 20000);
     c->jitter_ns = sim_rng_below(rng, 2) ? sim_rng_below(rng, 5000) : 0;
     c->fifo = sim_rng_below(rng, 3) != 0;
-    c->ctrl_ns = sim_rng_spread(rng, 500 * SIM_US);
-    c->detect_ns = (1 + sim_rng_below(rng, 15)) * SIM_MS;
     c->client_retry_ns = (2 + sim_rng_below(rng, 20)) * SIM_MS;
     c->give_up_ns = sim_rng_below(rng, 6) == 0 ? (2 + sim_rng_below(rng, 30)) * SIM_MS : 0;
+}
+
+/* As the profiles have them, scaled to schedules that last some tenths of a second. */
+static void draw_ctrl(struct sim_config *c, struct sim_rng *rng)
+{
+    bool aggressive = sim_rng_below(rng, 2) == 0;
+    uint64_t unit = aggressive ? 200 * SIM_US : SIM_MS;
+    c->ctrl_ns = 1 + sim_rng_spread(rng, sim_rng_below(rng, 4) == 0 ? 300 * SIM_US : 30 * SIM_US);
+    c->link_ns = 50 * SIM_US;
+    c->disk_ns = 100 * SIM_US;
+    c->spawn_ns = (1 + sim_rng_below(rng, 10)) * SIM_MS;
+    c->disk_fail_ppm = ppm(rng, 20, 20000);
+    c->times = (struct ls_ctrl_times){.poll = unit,
+                                      .suspect_min = 5 * unit + sim_rng_below(rng, 5) * SIM_MS,
+                                      .suspect_max = 40 * unit,
+                                      .stall = 8 * unit + 2 * SIM_MS,
+                                      .stall_kill = 60 * SIM_MS,
+                                      .late = 4 * unit + SIM_MS,
+                                      .status = 4 * unit + SIM_MS,
+                                      .answer = 6 * unit + 3 * SIM_MS,
+                                      .stagger = SIM_MS,
+                                      .restart_min = SIM_MS,
+                                      .restart_max = 20 * SIM_MS,
+                                      .handover = 30 * SIM_MS,
+                                      .promote_lag = 1000,
+                                      .promote_patience = 200 * SIM_MS};
+    c->heartbeat_ns = aggressive ? 300 * SIM_US : SIM_MS;
 }
 
 static void draw_faults(struct sim_config *c, struct sim_rng *rng)
@@ -158,22 +189,12 @@ static void draw_faults(struct sim_config *c, struct sim_rng *rng)
     c->alloc_fail_ppm = ppm(rng, 15, 50000);
     c->fault_every_ns = sim_rng_below(rng, 4) == 0 ? 0 : (1 + sim_rng_below(rng, 20)) * SIM_MS;
     c->fault_ns = (1 + sim_rng_below(rng, 30)) * SIM_MS;
-    for (uint32_t i = 0; i < 8; i++)
+    for (uint32_t i = 0; i < SIM_FAULTS; i++)
         c->fault_weight[i] = sim_rng_below(rng, 2) ? 1 + (uint32_t)sim_rng_below(rng, 8) : 0;
-    c->elect_every_ns = sim_rng_below(rng, 2) ? (1 + sim_rng_below(rng, 40)) * SIM_MS : 0;
-    c->losses_max = sim_rng_below(rng, 6) == 0 ? 1 + (uint32_t)sim_rng_below(rng, 2) : 0;
-    c->careless = sim_rng_below(rng, 24) == 0;
-    if (c->careless) {
-        /* One sequencer alone, and a node that comes back empty without knowing it. */
-        memset(c->fault_weight, 0, sizeof(c->fault_weight));
-        c->fault_weight[SIM_FAULT_LOSSY] = 1;
-        c->fault_weight[SIM_FAULT_RESTART] = 2;
-        c->fault_every_ns = 4 * SIM_MS;
-        c->elect_every_ns = 8 * SIM_MS;
-        c->losses_max = 1;
-    } else if (c->losses_max == 0) {
-        c->fault_weight[SIM_FAULT_RESTART] = 0;
-    }
+    if (sim_rng_below(rng, 4) != 0)
+        c->fault_weight[SIM_FAULT_RECORD] = 0;
+    c->command_every_ns = sim_rng_below(rng, 3) == 0 ? (3 + sim_rng_below(rng, 40)) * SIM_MS : 0;
+    c->disaster = sim_rng_below(rng, 40) == 0;
 }
 
 static void draw_load(struct sim_config *c, struct sim_rng *rng)
@@ -212,11 +233,33 @@ void sim_config_draw(struct sim_config *config, uint64_t seed, uint32_t nodes)
     memset(config, 0, sizeof(*config));
     draw_size(config, &rng, nodes);
     draw_times(config, &rng);
+    draw_ctrl(config, &rng);
     draw_faults(config, &rng);
     draw_load(config, &rng);
 }
 
 /* ---- one schedule ---- */
+
+/* The founders come up within some milliseconds, each as its operator bootstraps and starts it. */
+static void nodes_begin(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->config.founders; i++) {
+        struct sim_node *node = &sim->node[i];
+        if (sim_is_run_by_ctrl(sim)) {
+            sim_host_bootstrap(sim, &sim->host[i]);
+            sim_host_boot(sim, &sim->host[i], sim->script != NULL ? 0 : sim_rng_spread(&sim->rng_ctrl, 2 * SIM_MS));
+            continue;
+        }
+        sim->host[i].on = true;
+        sim->host[i].disk.promise = UINT64_MAX;
+        sim_node_start(sim, i, 1 + sim_rng_below(&sim->rng_ctrl, 5), 0);
+        node->counts = true;
+        struct ls_order found = {.kind = LS_ORDER_FOUND};
+        sim_founders(sim, &found.members);
+        (void)ls_spsc_push(&node->seam.orders, &found);
+    }
+    sim_operator_start(sim);
+}
 
 static void world_begin(struct sim *sim, uint64_t seed)
 {
@@ -225,7 +268,8 @@ static void world_begin(struct sim *sim, uint64_t seed)
     sim->hash = seed;
     sim->queue.count = sim->queue.sequence = 0;
     sim->healed = sim->stopping = false;
-    sim->careless = sim->config.careless;
+    sim->lost = false;
+    sim->wall_base = 0;
     sim->operations_left = sim->config.operations;
     sim->fault_at = 0;
     sim->violation.found = false;
@@ -235,23 +279,23 @@ static void world_begin(struct sim *sim, uint64_t seed)
     sim_rng_seed(&sim->rng_faults, seed, 5);
     sim_rng_seed(&sim->rng_clients, seed, 6);
     sim_rng_seed(&sim->rng_load, seed, 7);
+    sim_rng_seed(&sim->rng_operator, seed, 8);
     sim_net_reset(sim);
+    sim_messages_reset(sim);
     sim_ledger_reset(sim);
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         struct sim_node *node = &sim->node[i];
         node->index = i;
         node->id = (uint16_t)(i + 1);
         node->addr = (struct ls_addr){.ip = 0x0a000001u + i, .port = LS_PORT_DEFAULT};
-        node->voter = i < sim->config.nodes - sim->config.learners;
-        node->incarnation = sim_rng_below(&sim->rng_ctrl, 5);
-        node->losses = 0;
+        node->incarnation = 0;
         node->promised = 0;
+        node->counts = false;
         node->replica = NULL;
         memset(&node->view, 0, sizeof(node->view));
+        sim_host_start(sim, i);
     }
-    sim_ctrl_start(sim);
-    for (uint32_t i = 0; i < sim->config.nodes; i++)
-        sim_node_start(sim, i, false, false);
+    nodes_begin(sim);
     for (uint32_t i = 0; i < sim->config.clients; i++)
         sim_client_start(sim, i);
     sim_fault_start(sim);
@@ -262,7 +306,7 @@ static void world_end(struct sim *sim)
     for (uint32_t i = 0; i < sim->config.clients; i++)
         sim_client_stop(sim, &sim->client[i]);
     for (uint32_t i = 0; i < sim->config.nodes; i++)
-        sim_node_stop(sim, &sim->node[i]);
+        sim_host_stop(sim, &sim->host[i]);
     sim->stats.schedules++;
     sim->stats.virtual_ns += sim->now;
 }
@@ -294,16 +338,31 @@ static bool event_run(struct sim *sim, const struct sim_event *event)
         sim_client_turn(sim, client);
         return true;
     }
-    case SIM_EVENT_CTRL:
-        if (event->ticket != sim->ctrl.actor.ticket)
+    case SIM_EVENT_CTRL: {
+        struct sim_host *host = &sim->host[event->target];
+        if (event->ticket != host->actor.ticket)
             return false;
-        sim_ctrl_turn(sim);
+        sim_host_turn(sim, host);
+        return true;
+    }
+    case SIM_EVENT_BULK: {
+        struct sim_host *host = &sim->host[event->target];
+        if (event->ticket != host->bulk.actor.ticket)
+            return false;
+        sim_bulk_turn(sim, host);
+        return true;
+    }
+    case SIM_EVENT_MESSAGE:
+        sim_host_message(sim, event->argument);
+        return true;
+    case SIM_EVENT_OPERATOR:
+        sim_operator_turn(sim);
         return true;
     case SIM_EVENT_FAULT:
         sim_fault_turn(sim);
         return true;
     case SIM_EVENT_ORDER:
-        sim_ctrl_order_arrives(sim, event->argument);
+        sim_tell_arrives(sim, event->argument);
         return true;
     case SIM_EVENT_SCRIPT:
         sim->script->step(sim, event->argument);
@@ -318,63 +377,82 @@ static bool step(struct sim *sim)
     if (!sim_queue_pop(&sim->queue, &event))
         return false;
     sim->now = event.time;
-    if (event_run(sim, &event)) {
+    bool ran = event_run(sim, &event);
+    sim_lines_update(sim);
+    if (ran) {
         sim->stats.events++;
         sim_mix(sim, event.time ^ ((uint64_t)event.type << 56) ^ ((uint64_t)event.target << 48));
     }
     return true;
 }
 
-/* What it misses has been overwritten in every ring: only a checkpoint could help it. */
-bool sim_is_stranded(const struct sim *sim, const struct sim_node *node)
-{
-    for (uint32_t i = 0; i < sim->config.nodes; i++) {
-        if (i != node->index && sim->node[i].end > node->end && ls_log_oldest(sim->node[i].log) <= node->end)
-            return false;
-    }
-    return node->end < sim->ledger.canon_end;
-}
-
+/* Every member holds everything, takes part, and knows it. */
 static bool converged(struct sim *sim)
 {
     const struct sim_ledger *l = &sim->ledger;
     uint32_t sequencer = sim_sequencer(sim);
-    if (sequencer == SIM_NONE || sim->node[sequencer].view.role != LS_ROLE_SEQUENCER || sim->ctrl.electing)
+    if (sequencer == SIM_NONE || sim->node[sequencer].view.role != LS_ROLE_SEQUENCER)
         return false;
     if (sim->node[sequencer].last_seq != l->canon_seq)
         return false;
+    uint32_t members = sim_members(sim);
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         const struct sim_node *node = &sim->node[i];
-        if (node->counts && node->view.role != LS_ROLE_HALTED && node->applied_seq != l->canon_seq &&
-            !sim_is_stranded(sim, node))
+        struct sim_host *host = &sim->host[i];
+        if (!(members >> i & 1) || host->forged)
+            continue;
+        if (!node->counts || !node->view.counts || node->applied_seq != l->canon_seq || host->ctrl == NULL ||
+            (i != sequencer && node->view.role != LS_ROLE_FOLLOWER))
+            return false;
+        struct ls_ctrl_view view;
+        ls_ctrl_view(host->ctrl, &view, sim_host_now(sim, host));
+        if (view.phase != LS_CTRL_FULL)
             return false;
     }
     return true;
 }
 
-/* Without checkpoints a node that every ring has passed is as lost as one without memory. With too many of them nothing
- * can be demanded. */
-static bool majority_is_left(const struct sim *sim)
-{
-    uint32_t left = 0;
-    bool begun = false; /* an empty log is opened by all voters together */
-    for (uint32_t i = 0; i < sim->config.nodes; i++) {
-        const struct sim_node *node = &sim->node[i];
-        begun |= node->view.commit > 0;
-        left += node->voter && node->counts && node->view.role != LS_ROLE_HALTED && !sim_is_stranded(sim, node);
-    }
-    uint32_t voters = sim->config.nodes - sim->config.learners;
-    return begun ? left > voters / 2 : left == voters;
-}
-
 static void pending_describe(struct sim *sim, char *text, size_t room)
 {
-    int n = 0;
+    int n = snprintf(text, room, " members %x voters %x;", sim_members(sim), sim_voters(sim));
     for (uint32_t i = 0; i < sim->config.nodes && n >= 0 && (size_t)n < room; i++) {
         const struct sim_node *node = &sim->node[i];
-        n += snprintf(text + n, room - (size_t)n, " node %u %s e%lu seq %lu applied %lu;", node->id,
-                      ls_role_name(node->view.role), node->view.epoch, node->last_seq, node->applied_seq);
+        struct sim_host *host = &sim->host[i];
+        struct ls_ctrl_view view = {0};
+        if (!host->on)
+            continue;
+        if (host->ctrl != NULL)
+            ls_ctrl_view(host->ctrl, &view, sim_host_now(sim, host));
+        n += snprintf(text + n, room - (size_t)n, " n%u %s%s %s e%lu seq %lu applied %lu %.60s;", node->id,
+                      host->ctrl != NULL ? ls_ctrl_phase_name(view.phase) : "no ctrl",
+                      node->counts ? "" : " (not counting)",
+                      node->replica != NULL ? ls_role_name(node->view.role) : "dead", node->view.epoch, node->last_seq,
+                      node->applied_seq, view.problem);
     }
+}
+
+/* Too much memory is gone: whatever heals, nothing may be decided any more, and somebody has to say so. */
+static void lost_run(struct sim *sim)
+{
+    uint64_t until = sim->now + 1500 * SIM_MS; /* it is said aloud after one second */
+    while (sim->lost && sim->now < until && step(sim))
+        ;
+    if (!sim->lost)
+        return; /* enough of them had it after all */
+    sim->stopping = true;
+    if (sim->ledger.canon_seq != sim->lost_canon)
+        sim_violate(sim, "C6", "%lu entries were committed after a majority had lost its memory, with %lu",
+                    sim->ledger.canon_seq, sim->lost_canon);
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        struct ls_ctrl_view view = {0};
+        if (sim->host[i].ctrl != NULL)
+            ls_ctrl_view(sim->host[i].ctrl, &view, sim_host_now(sim, &sim->host[i]));
+        if (view.majority_lost)
+            return;
+    }
+    char text[600] = "";
+    pending_describe(sim, text, sizeof(text));
+    sim_violate(sim, "V7", "a majority has lost its memory and no ctrl says so;%s", text);
 }
 
 static void schedule_run(struct sim *sim)
@@ -387,10 +465,15 @@ static void schedule_run(struct sim *sim)
             break;
     }
     sim_heal(sim);
+    if (sim->lost)
+        lost_run(sim);
+    if (sim->lost)
+        return;
+    sim->healed_epoch = sim->ledger.epoch_high;
     uint64_t more = sim->operations_left < 100 ? sim->operations_left : 100;
     sim->operations_left = (uint32_t)(more > 20 ? more : 20);
     uint64_t deadline = sim->now + PROGRESS_PATIENCE;
-    while (sim->now < deadline && majority_is_left(sim) &&
+    while (sim->now < deadline &&
            ((sim->operations_left > 0 && !sim->stopping) || sim_clients_busy(sim) || !converged(sim))) {
         if (!step(sim))
             break;
@@ -398,11 +481,7 @@ static void schedule_run(struct sim *sim)
             sim->stopping = true;
     }
     sim->stopping = true;
-    if (!majority_is_left(sim)) {
-        sim->stats.majority_lost++;
-        return;
-    }
-    char text[300] = "";
+    char text[600] = "";
     pending_describe(sim, text, sizeof(text));
     for (uint32_t i = 0; i < sim->config.clients; i++) {
         if (sim->client[i].alive && sim->client[i].in_flight > 0)
@@ -410,6 +489,10 @@ static void schedule_run(struct sim *sim)
     }
     if (!converged(sim))
         sim_violate(sim, "V2", "no convergence to seq %lu;%s", sim->ledger.canon_seq, text);
+    uint64_t epochs = sim->ledger.epoch_high - sim->healed_epoch;
+    sim->stats.epochs_after += epochs;
+    if (epochs > EPOCHS_AFTER)
+        sim_violate(sim, "V3", "%lu epochs after all faults ended;%s", epochs, text);
     /* What was sent is delivered and the queues between the workers run dry, so that buffers can be counted. */
     sim_check_end(sim);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The simulated world: nodes, clients, network, a stand-in for elections, faults and checkers on one thread in virtual
- * time. One struct sim lives as long as the process; each schedule begins with sim_run(), which draws everything from
- * the seed. Private to tests/sim.
+ * The simulated world: nodes with the real replica, executor and ctrl, clients, network, faults and checkers on one
+ * thread in virtual time. One struct sim lives as long as the process; each schedule begins with sim_run(), which draws
+ * everything from the seed. Private to tests/sim.
  */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
@@ -24,15 +24,11 @@
 #include "replica.h"
 #include "wire.h"
 
+#include "event.h"
+#include "host.h"
 #include "map.h"
-#include "rng.h"
 
-#define SIM_NODES_MAX    8
-#define SIM_CLIENTS_MAX  12
-#define SIM_ENDS_MAX     (SIM_NODES_MAX + SIM_CLIENTS_MAX) /* ends of links: nodes, then clients */
-#define SIM_PACKETS      8192
 #define SIM_INBOX        512
-#define SIM_EVENTS_MAX   (2 * SIM_PACKETS)
 #define SIM_SEQS_MAX     32768 /* entries of one log in one schedule */
 #define SIM_RECORDS_MAX  65536 /* different entries in one schedule, dropped ones too */
 #define SIM_EPOCHS_MAX   512
@@ -41,84 +37,33 @@
 #define SIM_OP_BYTES_MAX (1100 * 1024)
 #define SIM_REPLAYS      64
 #define SIM_FAULTS_MAX   16
-#define SIM_NONE         UINT32_MAX
-#define SIM_CLUSTER      0x51b15eed0badcafeull
 
-#define SIM_US 1000ull
-#define SIM_MS 1000000ull
+/* ---- faults that last ---- */
 
-/* ---- events ---- */
-
-enum sim_event_type {
-    SIM_EVENT_DELIVER = 1, /* argument: packet */
-    SIM_EVENT_NET,         /* target: node */
-    SIM_EVENT_APPLY,       /* target: node */
-    SIM_EVENT_CLIENT,      /* target: client */
-    SIM_EVENT_CTRL,
-    SIM_EVENT_FAULT,
-    SIM_EVENT_ORDER, /* argument: an order on its way from ctrl to a node */
-    SIM_EVENT_SCRIPT,
+enum sim_fault_kind {
+    SIM_FAULT_PARTITION = 0,
+    SIM_FAULT_ONE_WAY,
+    SIM_FAULT_ISOLATE,
+    SIM_FAULT_BRIDGE, /* one node sees both halves */
+    SIM_FAULT_PAUSE,
+    SIM_FAULT_SLOW,
+    SIM_FAULT_LOSSY,
+    SIM_FAULT_CRASH_DATAPLANE,
+    SIM_FAULT_CRASH_CTRL,
+    SIM_FAULT_CRASH_NODE,
+    SIM_FAULT_PAUSE_CTRL,
+    SIM_FAULT_CTRL_NET, /* partition of the network between ctrls */
+    SIM_FAULT_RECORD,   /* wiped and bootstrapped again, or rolled back */
+    SIM_FAULTS
 };
-
-struct sim_event {
-    uint64_t time;
-    uint32_t sequence; /* breaks ties: first come, first served */
-    uint32_t argument;
-    uint32_t ticket; /* NET, APPLY, CLIENT: stale if it is not the actor's present one */
-    uint16_t type;
-    uint16_t target;
-};
-
-struct sim_queue {
-    struct sim_event heap[SIM_EVENTS_MAX];
-    uint32_t count;
-    uint32_t sequence;
-};
-
-void sim_queue_push(struct sim_queue *queue, struct sim_event event);
-bool sim_queue_pop(struct sim_queue *queue, struct sim_event *event);
-
-/* An actor has at most one turn planned. */
-struct sim_actor {
-    uint64_t at; /* UINT64_MAX: none */
-    uint32_t ticket;
-};
-
-/* Each machine has its own monotonic clock: it began at another time and goes a little fast or slow. */
-struct sim_clock {
-    uint64_t base;
-    int64_t drift; /* per million */
-};
-
-static inline void sim_clock_draw(struct sim_clock *clock, struct sim_rng *rng, bool exact)
-{
-    clock->base = 1000 * SIM_MS + (exact ? 0 : sim_rng_below(rng, 1000000 * SIM_MS));
-    clock->drift = exact ? 0 : (int64_t)sim_rng_below(rng, 401) - 200;
-}
-
-static inline uint64_t sim_clock(const struct sim_clock *clock, uint64_t now)
-{
-    return clock->base + now + (uint64_t)((int64_t)now * clock->drift / 1000000);
-}
-
-/* When that clock will show `time`, or a little later; UINT64_MAX: never in this schedule. */
-static inline uint64_t sim_clock_back(const struct sim_clock *clock, uint64_t time)
-{
-    if (time <= clock->base)
-        return 0;
-    time -= clock->base;
-    if (time > 1ull << 42)
-        return UINT64_MAX;
-    return clock->drift == 0
-               ? time
-               : (uint64_t)((int64_t)time - (int64_t)time * clock->drift / 1000000 + (int64_t)time / 20000000 + 1);
-}
 
 /* ---- what one schedule is like (swarm testing: each run draws which faults are on, and how often) ---- */
 
 struct sim_config {
-    uint32_t nodes;    /* voters and learners */
+    uint32_t nodes;    /* founders, then spare ones that an operator may add */
+    uint32_t founders; /* voters and learners of the first membership */
     uint32_t learners; /* the last ones of them */
+    uint16_t first_sequencer;
     uint32_t clients;
     uint32_t operations; /* submitted before the schedule comes to its end */
     uint64_t log_size;
@@ -143,13 +88,18 @@ struct sim_config {
     /* faults that last */
     uint64_t fault_every_ns; /* 0: none */
     uint64_t fault_ns;       /* mean length */
-    uint32_t fault_weight[8];
-    uint64_t elect_every_ns; /* elections without need; 0: none */
-    uint64_t ctrl_ns;        /* mean delay of ctrl's messages */
-    uint64_t detect_ns;      /* without a sequencer for so long: elect */
-    uint32_t losses_max;     /* restarts without memory */
-    bool careless;           /* restarted nodes are not told that they lost their memory; one sequencer only */
-    uint64_t heal_ns;        /* faults stop here at the latest */
+    uint32_t fault_weight[SIM_FAULTS];
+    bool disaster; /* a majority may lose its memory: then the cluster must stop */
+    /* ctrl */
+    struct ls_ctrl_times times;
+    uint64_t ctrl_ns;  /* mean delay of messages between a ctrl and its dataplane */
+    uint64_t link_ns;  /* ... between two ctrls, at least */
+    uint64_t disk_ns;  /* mean time of a write of the record */
+    uint64_t spawn_ns; /* mean time from starting a dataplane to its first turn */
+    uint32_t disk_fail_ppm;
+    uint64_t command_every_ns;  /* an operator's commands; 0: none */
+    uint32_t cut_after_percent; /* how often a healed cluster is disturbed once more */
+    uint64_t heal_ns;           /* faults stop here at the latest */
     /* clients */
     uint32_t depth;     /* requests in flight a client */
     uint64_t think_ns;  /* mean pause */
@@ -162,21 +112,11 @@ struct sim_config {
     bool reads_spread;       /* each client reads at a node of its own */
 };
 
-enum sim_fault_kind {
-    SIM_FAULT_PARTITION = 0,
-    SIM_FAULT_ONE_WAY,
-    SIM_FAULT_ISOLATE,
-    SIM_FAULT_BRIDGE, /* one node sees both halves */
-    SIM_FAULT_PAUSE,
-    SIM_FAULT_SLOW,
-    SIM_FAULT_LOSSY,
-    SIM_FAULT_RESTART,
-};
-
 struct sim_fault {
     uint64_t until; /* 0: free */
     enum sim_fault_kind kind;
     uint32_t cut[SIM_ENDS_MAX];
+    uint32_t ctrl_cut[SIM_NODES_MAX];
     uint32_t node;
 };
 
@@ -207,11 +147,10 @@ struct sim_node {
     uint32_t index;
     uint16_t id;
     struct ls_addr addr;
-    bool voter;
-    bool counts; /* never lost its memory */
+    bool counts; /* its record says that this incarnation may */
     uint64_t incarnation;
-    uint32_t losses;
     bool paused;
+    bool doomed;      /* it stands still for so long that its ctrl will kill it */
     uint64_t slow_ns; /* added to the delay of its turns */
 
     struct ls_log *log;
@@ -219,6 +158,7 @@ struct sim_node {
     struct ls_replica *replica;
     struct ls_executor *executor;
     struct ls_machine *machine;
+    struct ls_machine *machine_next; /* of a checkpoint that apply has taken and net has not yet answered for */
     struct ls_grace grace;
     uint64_t grace_at;
     struct ls_replica_page page;
@@ -241,41 +181,19 @@ struct sim_node {
     uint64_t executed_seq; /* last one that the executor's watch named */
     uint64_t executions;
     uint64_t promised;
+    uint64_t base;            /* where its log begins */
+    uint64_t end_was;         /* end of its log as its last turn began */
+    uint64_t acked_seq;       /* highest entry that it acknowledged so that it counted */
     uint64_t installed_epoch; /* is (or was) its sequencer */
     uint64_t verifications;   /* counter as of the last turn */
 };
 
-/* ---- ctrl ---- */
-
+/* A script's order on its way to a node that has no ctrl. */
 struct sim_order {
     bool used;
     uint16_t node;
     uint64_t incarnation;
     struct ls_order order;
-};
-
-struct sim_answer {
-    uint64_t last_epoch, last, last_seq;
-};
-
-struct sim_ctrl {
-    struct sim_actor actor;
-    uint64_t epoch_max; /* highest ever asked for */
-    uint64_t promise[SIM_NODES_MAX];
-    struct sim_order order[128];
-    uint64_t id;
-    /* the election that goes on */
-    bool electing;
-    uint64_t epoch;
-    uint64_t since;
-    uint64_t decide_at; /* 0: no majority yet */
-    uint32_t answered;  /* mask of nodes */
-    struct sim_answer answer[SIM_NODES_MAX];
-    uint64_t leaderless_since;
-    uint64_t elect_at; /* the next one without need */
-    bool decided;
-    uint32_t sequencer; /* elected last */
-    uint32_t installs, refused, elections;
 };
 
 /* ---- clients and their history ---- */
@@ -375,6 +293,8 @@ struct sim_record { /* one entry, as first seen in any log */
     uint32_t chain;
     uint16_t kind;
     uint16_t life;
+    uint64_t members_seq;    /* of the newest membership, this entry included; 0: founders' */
+    uint8_t voters, members; /* who they are behind it: masks of indexes */
 };
 
 struct sim_epoch {
@@ -384,9 +304,10 @@ struct sim_epoch {
     uint64_t first_seq, first_position, first_end;
     uint64_t last_seq; /* of the sequencer's log, as far as it was seen */
     uint64_t last_end;
-    uint64_t acked[SIM_NODES_MAX]; /* verified positions that incarnations which count have acknowledged */
-    uint64_t commit;               /* held by a majority */
-    uint32_t *log;                 /* record of entry seq */
+    uint64_t acked[SIM_NODES_MAX];    /* verified positions that incarnations which count have acknowledged */
+    uint64_t admitted[SIM_NODES_MAX]; /* incarnation whose acknowledgements are still to come */
+    uint64_t commit;                  /* held by a majority */
+    uint32_t *log;                    /* record of entry seq */
 };
 
 struct sim_floor {
@@ -420,12 +341,14 @@ struct sim_ledger {
 
 struct sim_stats {
     uint64_t schedules, events, entries, operations, reads, unknown, epochs, virtual_ns;
-    uint64_t faults[8];
+    uint64_t faults[SIM_FAULTS];
     uint64_t status[64]; /* of completions */
     uint64_t busy[64];   /* in BUSY frames */
     uint64_t counters[LS_COUNTERS];
-    uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, halts, stranded,
+    uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, behind,
         majority_lost;
+    uint64_t ctrl_messages, disk_failed, images_damaged, rebased, rebase_refused, admitted, counted, elections_won,
+        elections, crashes, commands, commands_done, commands_refused, refused_links, epochs_after, forged_refused;
     uint64_t age_understated, age_error_max;
 };
 
@@ -444,6 +367,7 @@ struct sim_script {
     void (*step)(struct sim *sim, uint32_t argument); /* SIM_EVENT_SCRIPT */
     uint32_t read_node;                               /* 1-based, 0: the sequencer */
     uint32_t counter[16];
+    bool with_ctrl; /* real ctrls run; else the script itself gives the orders */
 };
 
 struct sim {
@@ -451,13 +375,23 @@ struct sim {
     uint64_t now;
     struct sim_config config;
     struct sim_queue queue;
-    struct sim_rng rng_net, rng_turns, rng_ctrl, rng_faults, rng_clients, rng_load;
+    struct sim_rng rng_net, rng_turns, rng_ctrl, rng_faults, rng_clients, rng_load, rng_operator;
     struct sim_packet *packet;
     uint32_t packet_free[SIM_PACKETS];
     uint32_t packets_free;
     struct sim_node node[SIM_NODES_MAX];
     struct sim_client client[SIM_CLIENTS_MAX];
-    struct sim_ctrl ctrl;
+    struct sim_host host[SIM_NODES_MAX];
+    struct sim_message *message;
+    uint32_t message_free[SIM_MESSAGES];
+    uint32_t messages_free;
+    struct sim_line line[SIM_NODES_MAX][SIM_NODES_MAX];
+    bool lines_changed;
+    uint32_t ctrl_cut[SIM_NODES_MAX]; /* ctrl_cut[a] bit b: no link between their ctrls */
+    uint64_t wall_base;
+    struct sim_order order[64]; /* scripts' */
+    uint64_t script_id;
+    struct sim_operator operator;
     struct sim_ledger ledger;
     struct sim_fault fault[SIM_FAULTS_MAX];
     uint32_t cut[SIM_ENDS_MAX]; /* cut[a] bit b: nothing goes from a to b */
@@ -468,7 +402,9 @@ struct sim {
     uint32_t replays;
     uint32_t operations_left;
     bool healed;
-    bool careless; /* this schedule's ctrl forgets to say that a node lost its memory */
+    bool lost; /* a majority lost its memory: nothing can be demanded, and nothing may be committed */
+    uint64_t lost_canon;
+    uint64_t healed_at, healed_epoch;
     bool stopping;
     struct ls_log log[SIM_NODES_MAX][4]; /* by size */
     uint8_t *op_buffer;
@@ -500,7 +436,6 @@ void sim_trace(struct sim *sim, const char *format, ...) __attribute__((format(p
         if ((sim)->trace)                                                                                              \
             sim_trace((sim), __VA_ARGS__);                                                                             \
     } while (0)
-bool sim_is_stranded(const struct sim *sim, const struct sim_node *node);
 void sim_mix(struct sim *sim, uint64_t value);
 uint64_t sim_bytes_hash(const void *bytes, size_t n);
 void sim_plan(struct sim *sim, struct sim_actor *actor, uint16_t type, uint16_t target, uint64_t at);
@@ -517,7 +452,7 @@ const char *sim_end_name(uint32_t end, char *room);
 #define SIM_END_NAME(end) sim_end_name((end), (char[8]){0})
 
 /* ---- node.c ---- */
-void sim_node_start(struct sim *sim, uint32_t index, bool lost, bool careless);
+void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint64_t promise);
 void sim_node_stop(struct sim *sim, struct sim_node *node);
 void sim_node_wake_net(struct sim *sim, struct sim_node *node);
 void sim_node_wake_apply(struct sim *sim, struct sim_node *node);
@@ -525,15 +460,56 @@ void sim_node_net_turn(struct sim *sim, struct sim_node *node);
 void sim_node_apply_turn(struct sim *sim, struct sim_node *node);
 void sim_node_pause(struct sim *sim, struct sim_node *node, bool pause);
 
-/* ---- ctrl.c ---- */
-void sim_ctrl_start(struct sim *sim);
-void sim_ctrl_turn(struct sim *sim);
-void sim_ctrl_elect(struct sim *sim, uint32_t asked);
-void sim_ctrl_order_arrives(struct sim *sim, uint32_t index);
-void sim_ctrl_tell(struct sim *sim, uint32_t node, enum ls_order_kind kind, uint64_t epoch); /* scripts */
-uint32_t sim_sequencer(const struct sim *sim); /* index of the newest epoch's, SIM_NONE: none */
+/* ---- host.c ---- */
+struct sim_message *sim_message_take(struct sim *sim, enum sim_message_kind kind, uint32_t from, uint32_t to,
+                                     uint32_t life);
+void sim_message_send(struct sim *sim, struct sim_message *message, uint64_t at);
+void sim_message_free(struct sim *sim, struct sim_message *message);
+void sim_messages_reset(struct sim *sim);
+void sim_founders(const struct sim *sim, struct ls_membership *members);
+struct ls_member sim_member(const struct sim *sim, uint32_t index, enum ls_member_role role);
+void sim_host_start(struct sim *sim, uint32_t index);
+void sim_host_bootstrap(struct sim *sim, struct sim_host *host);
+void sim_host_boot(struct sim *sim, struct sim_host *host, uint64_t delay);
+void sim_host_stop(struct sim *sim, struct sim_host *host);
+void sim_host_crash(struct sim *sim, struct sim_host *host, uint64_t away);
+void sim_host_ctrl_ends(struct sim *sim, struct sim_host *host, uint64_t away); /* UINT64_MAX: for ever */
+void sim_host_dataplane_ends(struct sim *sim, struct sim_host *host, const char *how);
+void sim_host_turn(struct sim *sim, struct sim_host *host);
+void sim_host_message(struct sim *sim, uint32_t message);
+void sim_host_events(struct sim *sim, struct sim_host *host);
+void sim_host_orders_turn(struct sim *sim, struct sim_host *host);
+void sim_host_after(struct sim *sim, struct sim_host *host); /* each call into a ctrl */
+uint64_t sim_host_now(const struct sim *sim, const struct sim_host *host);
+void sim_host_say(struct sim *sim, struct sim_host *host, enum ls_control_type type, const void *body, size_t size);
+void sim_host_tell(struct sim *sim, struct sim_host *host, const struct ls_event *event);
+
+/* ---- lines.c ---- */
+void sim_lines_update(struct sim *sim);
+void sim_line_send(struct sim *sim, struct sim_host *host, uint16_t node, const void *bytes, size_t size);
+void sim_line_message(struct sim *sim, struct sim_host *host, struct sim_message *message);
+
+/* ---- bulk.c ---- */
+void sim_bulk_get(struct sim *sim, struct sim_host *host, uint64_t from, uint64_t position);
+void sim_bulk_turn(struct sim *sim, struct sim_host *host);
+void sim_bulk_rebased(struct sim *sim, struct sim_host *host, const struct ls_event *event);
+void sim_bulk_answer(struct sim *sim, struct sim_host *host, const struct sim_message *message);
+void sim_bulk_stop(struct sim *sim, struct sim_host *host);
+void sim_bulk_forget(struct sim *sim, struct sim_host *host);
+
+/* ---- operator.c ---- */
+void sim_operator_start(struct sim *sim);
+void sim_operator_turn(struct sim *sim);
+void sim_operator_command(struct sim *sim, struct sim_host *host, const struct ls_ctrl_command *command);
+void sim_operator_answered(struct sim *sim, struct sim_host *host, uint64_t token, int error, const char *text);
+
+/* ---- tell.c ---- */
+void sim_tell(struct sim *sim, uint32_t node, const struct ls_order *order); /* scripts */
+void sim_tell_arrives(struct sim *sim, uint32_t index);
+void sim_tell_events(struct sim *sim, struct sim_node *node);
 
 /* ---- fault.c ---- */
+const char *sim_fault_name(enum sim_fault_kind kind);
 void sim_fault_start(struct sim *sim);
 void sim_fault_turn(struct sim *sim);
 void sim_heal(struct sim *sim);
@@ -554,11 +530,29 @@ uint32_t sim_load_read(struct sim *sim, uint8_t *to, uint32_t room);
 uint32_t sim_kv_op(uint8_t *to, uint8_t code, const char *key, const void *value, uint32_t length, uint64_t argument,
                    uint64_t ttl);
 
+/* ---- check_cluster.c ---- */
+void sim_check_record(struct sim *sim, struct sim_host *host, const struct ls_durable *next);
+void sim_check_host(struct sim *sim, struct sim_host *host);
+void sim_check_order(struct sim *sim, struct sim_host *host, enum ls_control_type type, const void *body);
+void sim_check_event(struct sim *sim, struct sim_node *node, const struct ls_event *event);
+void sim_check_peer_message(struct sim *sim, struct sim_host *host, uint16_t node, const void *bytes, size_t size);
+void sim_check_refused(struct sim *sim, struct sim_host *host, const struct sim_message *message, const char *why);
+void sim_check_cut(struct sim *sim, const struct sim_node *node, const struct ls_cut *cut);
+void sim_check_image(struct sim *sim, const struct sim_node *node, const struct ls_image *image);
+void sim_check_lost(struct sim *sim);
+bool sim_is_run_by_ctrl(const struct sim *sim);           /* else by a script */
+uint32_t sim_sequencer(const struct sim *sim);            /* index of the newest epoch's, SIM_NONE: none */
+uint32_t sim_members(const struct sim *sim);              /* mask: members by the newest membership that is committed */
+uint32_t sim_voters(const struct sim *sim);               /* ... voters */
+bool sim_may_lose(const struct sim *sim, uint32_t index); /* its memory, and a majority is left */
+void sim_trace_peer(struct sim *sim, const struct sim_message *message);
+
 /* ---- check.c, check_wire.c ---- */
 void sim_ledger_init(struct sim_ledger *ledger);
 void sim_ledger_reset(struct sim *sim);
 void sim_check_node(struct sim *sim, struct sim_node *node); /* after each turn */
 void sim_check_log(struct sim *sim, struct sim_node *node);
+void sim_check_applied_image(struct sim *sim, struct sim_node *node, struct ls_image *image);
 void sim_check_acked(struct sim *sim, struct sim_node *node, uint64_t epoch, uint64_t position);
 void sim_check_executed(struct sim *sim, struct sim_node *node, const struct ls_entry *entry,
                         const struct ls_result *result);

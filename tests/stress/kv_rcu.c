@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * kv_rcu [seconds [seed]]: the key-value store under real concurrency. One writer, four readers, a thread that waits
- * for grace periods, and a walker that takes one checkpoint after the other. Freed memory is overwritten (LS_POISON),
- * and readers verify the checksum of every version they use.
+ * for grace periods, a walker that takes one checkpoint after the other, and a scrubber that must find nothing. Freed
+ * memory is overwritten (LS_POISON), and readers verify the checksum of every version they use.
  *
  * The writer keeps families of keys that only ever change together, by batches: all of a family are there with the
  * same number, or none is. Readers ask for whole families by multi-get and by scan, and for large values whose bytes
@@ -38,6 +38,7 @@ static _Atomic uint64_t published; /* writer: after apply() returned */
 /* Walker and writer pass a checkpoint to and fro. */
 static _Atomic int checkpoint; /* 0: none; 1: begun, the walker's turn; 2: walked, the writer's turn */
 static _Atomic uint64_t checkpoints_done, checkpoints_cancelled;
+static _Atomic uint64_t scrub_rounds;
 static _Atomic uint64_t families_seen, families_absent, parts_seen, parts_gone;
 
 #define CHECK(condition, ...)                                                                                          \
@@ -385,12 +386,29 @@ static void *run_walker(void *argument)
     return NULL;
 }
 
+/* A reader of its own kind: by slot number, a piece in each read-side section. */
+static void *run_scrubber(void *argument)
+{
+    uint64_t random = (uint64_t)(uintptr_t)argument, cursor = 0;
+
+    rcu_online();
+    while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+        int error = ls_kv.scrub(machine, &cursor, 1 + (uint32_t)(next_random(&random) % 200));
+        CHECK(error == 0, "damage before slot %" PRIu64 " where there is none", cursor);
+        if (cursor == 0)
+            atomic_fetch_add_explicit(&scrub_rounds, 1, memory_order_relaxed);
+        rcu_quiescent();
+    }
+    rcu_offline();
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     struct ls_machine_limits limits = {.keys = 5000, .bytes = 4 * 1024 * 1024};
     uint64_t seconds = argc > 1 ? strtoull(argv[1], NULL, 0) : 3;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL);
-    pthread_t readers[READERS], gp, walker;
+    pthread_t readers[READERS], gp, walker, scrubber;
 
     printf("kv_rcu %" PRIu64 " %" PRIu64 "\n", seconds, seed);
     machine = ls_kv.create(&limits, &grace);
@@ -400,19 +418,21 @@ int main(int argc, char **argv)
               "thread");
     CHECK(pthread_create(&gp, NULL, run_grace_periods, NULL) == 0, "thread");
     CHECK(pthread_create(&walker, NULL, run_walker, (void *)(uintptr_t)seed) == 0, "thread");
+    CHECK(pthread_create(&scrubber, NULL, run_scrubber, (void *)(uintptr_t)seed) == 0, "thread");
     write_log(seed, seconds);
     atomic_store(&stop, true);
     for (uint32_t i = 0; i < READERS; i++)
         pthread_join(readers[i], NULL);
     pthread_join(gp, NULL);
     pthread_join(walker, NULL);
+    pthread_join(scrubber, NULL);
     ls_kv.destroy(machine);
     printf("%" PRIu64 " grace periods; families seen %" PRIu64 ", absent %" PRIu64 "; parts seen %" PRIu64
-           ", gone %" PRIu64 "; checkpoints %" PRIu64 ", cancelled %" PRIu64 "\n",
+           ", gone %" PRIu64 "; checkpoints %" PRIu64 ", cancelled %" PRIu64 "; scrubbed %" PRIu64 " times\n",
            atomic_load(&grace.completed), families_seen, families_absent, parts_seen, parts_gone, checkpoints_done,
-           checkpoints_cancelled);
+           checkpoints_cancelled, scrub_rounds);
     /* A run that saw nothing proves nothing. */
-    CHECK(families_seen > 0 && families_absent > 0 && parts_seen > 0 && checkpoints_done > 0,
+    CHECK(families_seen > 0 && families_absent > 0 && parts_seen > 0 && checkpoints_done > 0 && scrub_rounds > 0,
           "not everything happened");
     return 0;
 }

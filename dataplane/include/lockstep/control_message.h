@@ -33,9 +33,9 @@ enum ls_control_type {
                                  happens and requests are taken again after `patience`: struct ls_control_handover.
                                  Answer: HANDED, or DONE with an error */
     LS_CONTROL_CHECKPOINT = 13, /* write a checkpoint: struct ls_control_path. Answer: CHECKPOINT_DONE, in its time */
-    LS_CONTROL_RESTORE = 14,    /* BEHIND, OUTSIDE or JOINING: replace log and state by this checkpoint: struct
-                                   ls_control_path. What is there stays until the new one is whole. Answer:
-                                   CHECKPOINT_DONE, in its time */
+    LS_CONTROL_RESTORE = 14,    /* BEHIND, OUTSIDE, joining, or not verified in the epoch yet: replace log and state by
+                                   this checkpoint: struct ls_control_path. What is there stays until the new one is
+                                   whole. Answer: CHECKPOINT_DONE, in its time */
     LS_CONTROL_FLIP = 15,       /* a fault on purpose: flip one bit of a cold value: struct ls_control_flip. DONE */
     LS_CONTROL_SLOW = 16,       /* a fault on purpose: a worker wastes time: struct ls_control_slow. DONE */
     /* dataplane -> ctrl: answers (same `id` as the question) */
@@ -117,10 +117,10 @@ struct ls_control_admitted {
 struct ls_control_changed {
     uint64_t epoch;
     uint64_t seq;     /* of the new entry; 0 where refused */
-    uint32_t refused; /* 0, or: 1 not the sequencer of that epoch, or still opening it, 2 the change before is not
-                         committed yet, 3 another membership is the newest, 4 more than one voter differs, 5 no voter
-                         would be left or too many members, 6 this sequencer would not be a voter: move it first, 7
-                         no room in the log now, 8 malformed */
+    uint32_t refused; /* 0, or: 1 not the sequencer of that epoch, or not serving (opening it, suspended, handing over),
+                         2 the change before is not committed yet, 3 another membership is the newest, 4 more than one
+                         voter differs, 5 no voter would be left or too many members, 6 this sequencer would not be a
+                         voter: move it first, 7 no room in the log now, 8 malformed */
     uint32_t zero;
 } LS_PACKED;
 

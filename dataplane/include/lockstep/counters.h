@@ -29,7 +29,7 @@
     X(drop_cluster, "frame: of another cluster")                                                                       \
     X(drop_generation, "frame: of another generation of the cluster")                                                  \
     X(drop_group, "frame: of another group")                                                                           \
-    X(drop_sender, "frame: sender is not a member, or not at its address")                                             \
+    X(drop_sender, "frame: sender is neither a member at its address nor the sequencer")                               \
     X(drop_incarnation, "frame: of an incarnation that does not count")                                                \
     X(drop_body, "frame: body malformed")                                                                              \
     X(drop_direction, "frame: of a type that this node does not take from that sender")                                \
@@ -81,10 +81,12 @@
     X(heartbeats_in, "HEARTBEAT frames received")                                                                      \
     X(verifications, "times this replica's log was verified")                                                          \
     X(truncations, "times a tail was dropped at verification")                                                         \
+    X(rebases, "times log and state were replaced by a checkpoint's")                                                  \
     X(reads_in, "reads received")                                                                                      \
     X(reads_answered, "reads answered")                                                                                \
     X(read_questions_out, "read-index questions asked")                                                                \
     X(read_questions_in, "read-index questions received")                                                              \
+    X(views_out, "VIEW frames sent: who orders now, to clients that did not ask")                                      \
     X(ticks_ordered, "empty tick entries ordered")                                                                     \
     X(applied_entries, "entries applied")                                                                              \
     X(applied_stalls, "times apply waited for memory")                                                                 \
@@ -156,8 +158,8 @@ enum ls_halt {
     LS_HALT_NONE = 0,
     LS_HALT_PARTING_BELOW_COMMIT = 1, /* the sequencer's log does not hold what is committed here */
     LS_HALT_LOG_DAMAGED = 2,          /* verified log bytes are not a valid next entry */
-    LS_HALT_TOO_FAR_BEHIND = 3,       /* the sequencer no longer holds what is missing here */
-    LS_HALT_MEMORY_LOST = 4,          /* a member acknowledges in this epoch what this sequencer never sent */
+    /* 3 is not used any more: see LS_ROLE_BEHIND */
+    LS_HALT_MEMORY_LOST = 4, /* a member acknowledges in this epoch what this sequencer never sent */
 };
 const char *ls_halt_text(unsigned halt);
 

@@ -110,7 +110,7 @@ struct ls_state_machine {
     int (*scrub)(struct ls_machine *machine, uint64_t *cursor, uint32_t n);
 
     /* A fault on purpose: flips one bit of a stored value, chosen by `seed`, without touching its checksum. False: no
-     * value is stored. Bulk thread. NULL: not offered. */
+     * value is stored. Bulk thread, inside an RCU read-side section as well. NULL: not offered. */
     bool (*flip)(struct ls_machine *machine, uint64_t seed);
 };
 

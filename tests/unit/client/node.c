@@ -158,8 +158,6 @@ struct node *node_start_at(struct ls_addr at, uint32_t lose, uint32_t sessions, 
         .generation = 1,
         .node = 1,
         .incarnation = 1,
-        .members = 1,
-        .member = {{.node = 1, .role = LS_MEMBER_VOTER, .addr = node->addr}},
         .keys_max = 10000,
         .bytes_max = 16 << 20,
         .session_idle_ns = session_idle_ns,
@@ -183,6 +181,10 @@ struct node *node_start_at(struct ls_addr at, uint32_t lose, uint32_t sessions, 
     node->executor = ls_executor_create(&executor, &node->log, &node->seam, &node->io, &ls_kv, node->machine,
                                         &node->page, &node->counters);
     assert_non_null(node->replica);
+    const struct ls_order found = {
+        .kind = LS_ORDER_FOUND,
+        .members = {.count = 1, .member = {{.node = 1, .role = LS_MEMBER_VOTER, .addr = node->addr}}}};
+    assert_true(ls_spsc_push(&node->seam.orders, &found));
     assert_non_null(node->executor);
     order(node, LS_ORDER_SEAL);
     order(node, LS_ORDER_INSTALL);

@@ -4,14 +4,18 @@
  * first argument.
  */
 #include <inttypes.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,11 +24,12 @@
 static const char *program;
 static char folder[64], said[16384];
 
-/* Runs it on `device` with one end of a socket pair of `type`. Returns its exit code; what it said is in `said`. */
-static int start(const char *device, int type)
+/* Runs it on `device` with a socket of `type`, listening or not. Returns its exit code; what it said is in `said`. */
+static int start(const char *device, int type, bool listening)
 {
     char config[128], counters[128], fd[16];
-    int ends[2], output[2];
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int control, output[2];
     size_t used = 0;
     ssize_t size;
     int status;
@@ -42,9 +47,14 @@ static int start(const char *device, int type)
             "data_dir: %s}\n",
             (unsigned)getpid(), device, folder, folder);
     fclose(file);
-    assert_int_equal(socketpair(AF_UNIX, type, 0, ends), 0);
+    control = socket(AF_UNIX, type, 0);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", folder);
+    unlink(address.sun_path);
+    assert_int_equal(bind(control, (const struct sockaddr *)&address, sizeof(address)), 0);
+    if (listening)
+        assert_int_equal(listen(control, 1), 0);
     assert_int_equal(pipe(output), 0);
-    snprintf(fd, sizeof(fd), "%d", ends[1]);
+    snprintf(fd, sizeof(fd), "%d", control);
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
@@ -52,18 +62,16 @@ static int start(const char *device, int type)
         dup2(output[1], 2);
         close(output[1]);
         close(output[0]);
-        close(ends[0]);
         execl(program, program, "--config", config, "--node", "1", "--incarnation", "1", "--promise", "0",
               "--control-fd", fd, "--counters", counters, (char *)NULL);
         _exit(99);
     }
     close(output[1]);
-    close(ends[1]);
+    close(control);
     while ((size = read(output[0], said + used, sizeof(said) - 1 - used)) > 0)
         used += (size_t)size;
     said[used] = '\0';
     close(output[0]);
-    close(ends[0]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
@@ -100,8 +108,11 @@ static int teardown(void **state)
 static void test_control_fd(void **state)
 {
     (void)state;
-    assert_int_equal(start("net_null0", SOCK_STREAM), 1);
-    assert_non_null(strstr(said, "not a SEQPACKET socket (a socket of another type)"));
+    assert_int_equal(start("net_null0", SOCK_STREAM, true), 1);
+    assert_non_null(strstr(said, "not a listening SEQPACKET socket (a socket of another type)"));
+    assert_null(strstr(said, "EAL"));
+    assert_int_equal(start("net_null0", SOCK_SEQPACKET, false), 1);
+    assert_non_null(strstr(said, "not a listening SEQPACKET socket (it does not listen)"));
     assert_null(strstr(said, "EAL"));
     nothing_left();
 }
@@ -109,15 +120,34 @@ static void test_control_fd(void **state)
 static void test_device_refused(void **state)
 {
     (void)state;
-    assert_int_equal(start("net_null0,nonsense=1", SOCK_SEQPACKET), 1);
+    assert_int_equal(start("net_null0,nonsense=1", SOCK_SEQPACKET, true), 1);
     if (strstr(said, "net_null0: its driver refused it, see its lines above") == NULL)
         fail_msg("it said: %s", said);
+    nothing_left();
+}
+
+/* One dataplane per node: the lock of the one that runs refuses another by name. */
+static void test_lock_held(void **state)
+{
+    char path[128];
+    int fd;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/dataplane.lock", folder);
+    fd = open(path, O_RDWR | O_CREAT, 0600);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_int_equal(write(fd, "4711\n", 5), 5);
+    assert_int_equal(start("net_null0", SOCK_SEQPACKET, true), 1);
+    if (strstr(said, "another dataplane of node 1 runs on this machine (pid 4711 holds ") == NULL)
+        fail_msg("it said: %s", said);
+    close(fd);
     nothing_left();
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_control_fd, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_lock_held, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_device_refused, setup, teardown)};
 
     assert_true(argc > 1);

@@ -240,12 +240,12 @@ static void least_waits_for_its_seq_only(void **state)
 {
     struct rig *rig = *state;
     rig_lead(rig, 1);
-    ask(rig, 1, LS_READ_LEAST, 3);
-    ask(rig, 2, LS_READ_LEAST, 2);
+    ask(rig, 1, LS_READ_LEAST, 4);
+    ask(rig, 2, LS_READ_LEAST, 3); /* the epoch, the limits, the founders */
     rig_turn(rig, 1000);
     assert_int_equal(answer(rig)->number, 2);
     assert_int_equal(rig_count(rig, LS_COUNT_reads_answered), 1);
-    atomic_store(&rig->seam.applied_seq, 3);
+    atomic_store(&rig->seam.applied_seq, 4);
     rig_turn(rig, 1000);
     assert_int_equal(answer(rig)->number, 1);
 }

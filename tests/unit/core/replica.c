@@ -317,9 +317,19 @@ static void a_replica_too_far_behind_says_so(void **state)
                                              .position = rig->log.filled + 1,
                                              .node = 1,
                                              .kind = LS_ANSWER_TOO_OLD});
-    struct ls_replica_view view;
-    ls_replica_view(rig->replica, &view);
-    assert_int_equal(view.halt, LS_HALT_TOO_FAR_BEHIND);
+    assert_int_equal(rig_role(rig), LS_ROLE_BEHIND);
+    /* it asks no more, acknowledges nothing, and keeps its vote */
+    rig_clear(rig);
+    rig_heartbeat(rig, LEADER, (struct ls_heartbeat_body){0}, NULL);
+    rig_order(rig, LEADER, 0, "12345678", 8, 0);
+    rig_turn(rig, 100000000);
+    assert_int_equal(rig->sent, 0);
+    rig_read(rig, (struct ls_read_record){.session = 5, .number = 1, .length = 3}, "key");
+    assert_int_equal(rig_body(rig, ls_busy_body, LS_FRAME_BUSY)->status, LS_STATUS_NO_SEQUENCER);
+    rig_read(rig, (struct ls_read_record){.session = 5, .consistency = LS_READ_LEAST, .least = 9, .length = 3}, "key");
+    assert_int_equal(rig_count(rig, LS_COUNT_busy_no_sequencer), 2);
+    assert_int_equal(rig_seal(rig, 2).code, 1);
+    assert_int_equal(rig_role(rig), LS_ROLE_SEALED);
 }
 
 /* Only its acknowledgements were lost: it holds what the sequencer thinks it misses, and says so. */
@@ -389,12 +399,29 @@ static void strangers_are_dropped(void **state)
     struct rig *rig = *state;
     rig_seal(rig, 1);
     struct rig_from stranger = {.node = 9, .incarnation = 1, .epoch = 1};
-    rig_heartbeat(rig, stranger, (struct ls_heartbeat_body){0}, NULL);
+    rig_ack(rig, stranger, (struct ls_ack_body){.question = 1});
+    struct rig_from self = {.node = 1, .incarnation = 11, .epoch = 1};
+    rig_heartbeat(rig, self, (struct ls_heartbeat_body){0}, NULL); /* this node's own name */
     uint8_t *body = rig_frame(rig, LS_FRAME_HEARTBEAT, LEADER);
     struct ls_heartbeat_body beat = {0};
     memcpy(body, &beat, sizeof(beat));
     rig_frame_send(rig, body + sizeof(beat), rig_address(3)); /* a member's name at another's address */
-    assert_int_equal(rig_count(rig, LS_COUNT_drop_sender), 2);
+    assert_int_equal(rig_count(rig, LS_COUNT_drop_sender), 3);
+    assert_int_equal(rig_role(rig), LS_ROLE_SEALED);
+}
+
+/* It became a voter by entries that this log does not hold yet, and was elected: only its frames can bring them. */
+static void the_epoch_s_sequencer_is_followed_though_this_log_does_not_name_it(void **state)
+{
+    struct rig *rig = *state;
+    rig_seal(rig, 1);
+    struct rig_from stranger = {.node = 9, .incarnation = 1, .epoch = 1};
+    rig_heartbeat(rig, stranger, (struct ls_heartbeat_body){0}, NULL);
+    assert_int_equal(rig_role(rig), LS_ROLE_UNVERIFIED);
+    assert_true(ls_addr_equal(rig->out[rig->sent - 1].peer, rig_address(9)));
+    rig_heartbeat(rig, LEADER, (struct ls_heartbeat_body){0}, NULL);
+    assert_int_equal(rig_count(rig, LS_COUNT_drop_second_sequencer), 1);
+    rig_seal(rig, 2);
     assert_int_equal(rig_role(rig), LS_ROLE_SEALED);
 }
 
@@ -458,14 +485,27 @@ static void a_node_that_lost_its_memory_takes_no_part(void **state)
 {
     struct rig *rig = *state;
     rig_stop(rig);
-    rig_start(rig, 3);
-    rig->replica->config.memory_lost = true;
-    rig_seal(rig, 1);
+    rig_start_outside(rig);
+    struct ls_event sealed = rig_seal(rig, 1);
+    assert_int_equal(sealed.code, 0);
+    assert_int_equal(sealed.members.count, 0);
+    assert_int_equal(rig_role(rig), LS_ROLE_OUTSIDE);
     assert_int_equal(rig_install(rig, 1), 2);
     rig_heartbeat(rig, LEADER, (struct ls_heartbeat_body){0}, NULL);
+    struct rig_from newer = {.node = 2, .incarnation = 22, .epoch = 2};
+    rig_heartbeat(rig, newer, (struct ls_heartbeat_body){0}, NULL);
     rig_turn(rig, 10000000);
     assert_int_equal(rig->sent, 0);
     assert_int_equal(rig_count(rig, LS_COUNT_drop_role), 1);
+    assert_int_equal(rig_count(rig, LS_COUNT_drop_epoch_new), 1);
+    assert_true(ls_spsc_is_empty(&rig->seam.events));
+    /* clients are told that there is no sequencer that it knows of */
+    rig_request(rig, (struct ls_request_record){.kind = LS_REQUEST_OPEN, .length = 16}, "0123456789abcdef");
+    assert_int_equal(rig_body(rig, ls_busy_body, LS_FRAME_BUSY)->status, LS_STATUS_NO_SEQUENCER);
+    for (uint16_t c = LS_READ_LINEARIZABLE; c <= LS_READ_STALE; c++)
+        rig_read(rig, (struct ls_read_record){.session = 5, .number = 1, .consistency = c, .length = 3}, "key");
+    assert_int_equal(rig_count(rig, LS_COUNT_busy_no_sequencer), 4);
+    assert_int_equal(rig_sent(rig, LS_FRAME_REPLY), 0);
 }
 
 static void ticks_are_ordered_while_time_is_pending(void **state)
@@ -492,10 +532,7 @@ static void a_configuration_without_sense_is_refused(void **state)
     change;                                                                                                            \
     assert_null(ls_replica_create(&bad, &rig->log, &rig->seam, &rig->io, NULL, NULL, &rig->page, &rig->counters))
     REFUSED(bad.node = 0);
-    REFUSED(bad.node = 4); /* not a member */
     REFUSED(bad.incarnation = 0);
-    REFUSED(bad.members = 0);
-    REFUSED(bad.member[1].node = 3); /* twice */
     REFUSED(bad.window = LS_WINDOW_MAX + 1);
     REFUSED(bad.sessions_max = 0);
     REFUSED(bad.op_max = RIG_LOG_SIZE);
@@ -527,6 +564,7 @@ int main(void)
         TEST(a_higher_epoch_leaves_room_for_other_events),
         TEST(a_second_sequencer_in_one_epoch_is_not_followed),
         TEST(strangers_are_dropped),
+        TEST(the_epoch_s_sequencer_is_followed_though_this_log_does_not_name_it),
         TEST(frames_of_the_wrong_direction_are_dropped),
         TEST(log_bytes_beyond_the_room_or_the_gaps_are_dropped),
         TEST(without_buffers_nothing_is_sent_and_that_is_counted),

@@ -60,7 +60,7 @@ struct ls_addr rig_address(uint16_t node)
     return (struct ls_addr){0x0a000000u + node, LS_PORT_DEFAULT};
 }
 
-void rig_start(struct rig *rig, uint32_t nodes)
+void rig_start_outside(struct rig *rig)
 {
     memset(rig, 0, sizeof(*rig));
     machine_rig = rig;
@@ -72,19 +72,34 @@ void rig_start(struct rig *rig, uint32_t nodes)
                                              .generation = 1,
                                              .node = 1,
                                              .incarnation = 11,
-                                             .members = nodes,
                                              .keys_max = 100,
                                              .bytes_max = 10000,
                                              .session_idle_ns = LS_SESSION_IDLE_DEFAULT,
                                              .sessions_max = 16,
                                              .window = 8,
                                              .op_max = 16 * 1024};
-    for (uint16_t i = 0; i < nodes; i++)
-        rig->config.member[i] =
-            (struct ls_member){.node = i + 1u, .role = LS_MEMBER_VOTER, .addr = rig_address(i + 1u)};
     rig->replica = ls_replica_create(&rig->config, &rig->log, &rig->seam, &rig->io, &rig_machine, NULL, &rig->page,
                                      &rig->counters);
     assert_non_null(rig->replica);
+}
+
+struct ls_membership rig_members(uint32_t nodes)
+{
+    struct ls_membership members = {.count = nodes};
+    for (uint16_t i = 0; i < nodes; i++)
+        members.member[i] = (struct ls_member){.node = i + 1u, .role = LS_MEMBER_VOTER, .addr = rig_address(i + 1u)};
+    return members;
+}
+
+void rig_start(struct rig *rig, uint32_t nodes)
+{
+    rig_start_outside(rig);
+    rig->nodes = nodes;
+    struct ls_order found = {.kind = LS_ORDER_FOUND, .members = rig_members(nodes)};
+    assert_int_equal(rig_order_give(rig, found).code, 0);
+    struct ls_event event;
+    while (ls_spsc_pop(&rig->seam.events, &event))
+        continue;
 }
 
 void rig_stop(struct rig *rig)
@@ -138,6 +153,23 @@ static struct ls_event event_of(struct rig *rig, uint64_t id)
     return event;
 }
 
+bool rig_event(struct rig *rig, enum ls_event_kind kind, struct ls_event *event)
+{
+    while (ls_spsc_pop(&rig->seam.events, event)) {
+        if (event->kind == kind)
+            return true;
+    }
+    return false;
+}
+
+struct ls_event rig_order_give(struct rig *rig, struct ls_order order)
+{
+    order.id = 70;
+    assert_true(ls_spsc_push(&rig->seam.orders, &order));
+    rig_turn(rig, 0);
+    return event_of(rig, 70);
+}
+
 struct ls_event rig_seal(struct rig *rig, uint64_t epoch)
 {
     struct ls_order order = {.id = 71, .epoch = epoch, .kind = LS_ORDER_SEAL};
@@ -161,7 +193,7 @@ void rig_lead(struct rig *rig, uint64_t epoch)
     assert_int_equal(rig_install(rig, epoch), 0);
     rig->replica->from_nothing = false; /* as if there had been an epoch before: node 3 stays out of it */
     struct rig_from from = {.node = 2, .incarnation = 22, .epoch = epoch};
-    if (rig->config.members > 1) {
+    if (rig->nodes > 1) {
         rig_ack(rig, from, (struct ls_ack_body){.question = 1});
         rig_turn(rig, 1000);
         rig_ack(rig, from,

@@ -32,6 +32,7 @@ struct rig {
     struct ls_counters counters;
     struct ls_replica_config config;
     uint64_t now;
+    uint32_t nodes; /* members that it was founded with */
     bool time_pending;
     bool starved; /* alloc fails */
     uint32_t taken, returned;
@@ -40,8 +41,11 @@ struct rig {
     uint8_t buffer[RIG_FRAMES][LS_FRAME_MAX];
 };
 
-/* nodes: 1 (the replica alone) or 3. */
+/* A founder. nodes: 1 (the replica alone) to 3. */
 void rig_start(struct rig *rig, uint32_t nodes);
+/* A new incarnation that nobody has told anything yet. */
+void rig_start_outside(struct rig *rig);
+struct ls_membership rig_members(uint32_t nodes); /* voters 1..nodes */
 void rig_stop(struct rig *rig);
 void rig_clear(struct rig *rig);
 void rig_turn(struct rig *rig, uint64_t advance_ns);
@@ -50,7 +54,10 @@ void rig_apply(struct rig *rig);
 uint64_t rig_count(const struct rig *rig, enum ls_counter which);
 enum ls_role rig_role(const struct rig *rig);
 
-/* ctrl */
+/* ctrl: gives the order, turns, and returns its answer; events before it are lost. */
+struct ls_event rig_order_give(struct rig *rig, struct ls_order order);
+/* The next event of that kind; those before it are lost. False: there is none. */
+bool rig_event(struct rig *rig, enum ls_event_kind kind, struct ls_event *event);
 struct ls_event rig_seal(struct rig *rig, uint64_t epoch);
 uint32_t rig_install(struct rig *rig, uint64_t epoch); /* returns the refusal code */
 /* Sequencer of `epoch`, opened with node 2's acknowledgement (nodes == 3), everything applied. */

@@ -301,6 +301,30 @@ static void test_takeover_hung(void **state)
     stop();
 }
 
+/* It answers, but the record names another incarnation: the record, or the dataplane, is not this node's. */
+static void test_takeover_other(void **state)
+{
+    static struct ls_record record;
+    struct ls_durable durable;
+    char error[LS_RECORD_ERROR_MAX];
+
+    (void)state;
+    record_make(true);
+    start();
+    assert_true(loop_until(leads));
+    node_drop();
+    assert_int_equal(ls_record_open(&record, folder, config.cluster, 1, error), 0);
+    durable = record.durable;
+    durable.incarnation++;
+    assert_int_equal(ls_record_write(&record, &durable), 0);
+    ls_record_close(&record);
+    start();
+    assert_true(loop_until(is_refused));
+    assert_true(view.problem[0] != '\0');
+    assert_int_equal(starts(), 1);
+    stop();
+}
+
 static void test_death(void **state)
 {
     uint64_t incarnation;
@@ -593,27 +617,48 @@ static void test_lock(void **state)
     node_drop();
 }
 
+/* A checkpoint that cannot be made, found or fetched: each says so, once, and the next may be asked for. */
+static void test_checkpoint(void **state)
+{
+    struct ls_keeper_view keeper;
+
+    (void)state;
+    record_make(true);
+    node_make();
+    assert_true(ls_node_start(&node));
+    assert_int_equal(ls_keeper_make(node.keeper, on_commanded, &node), -ENOTCONN); /* not ready yet */
+    assert_true(loop_until(leads));
+    for (int i = 0; i < 2; i++) { /* played: it says that it is written, and there is no file */
+        command_error = -1;
+        assert_int_equal(ls_keeper_make(node.keeper, on_commanded, &node), 0);
+        ls_keeper_view(node.keeper, &keeper);
+        assert_true(keeper.running);
+        assert_string_equal(keeper.what, "writing");
+        assert_true(loop_until(is_commanded));
+        assert_int_equal(command_error, ENOENT);
+    }
+    assert_true(is_said("checkpoint: not written: "));
+    ls_keeper_view(node.keeper, &keeper);
+    assert_false(keeper.running);
+    assert_int_equal(keeper.failed, 2);
+    assert_int_equal(ls_keeper_verify(node.keeper, "checkpoint-1-3.lsc", on_commanded, &node), -ENOENT);
+    assert_int_equal(ls_keeper_restore(node.keeper, "checkpoint-1-3.lsc", on_commanded, &node), -ENOENT);
+    assert_int_equal(ls_keeper_restore(node.keeper, "../record", on_commanded, &node), -ENOENT);
+    ls_keeper_get(node.keeper, 1 << 2, 100); /* nobody has an address: the brain is told, from the loop */
+    event_base_loop(node.base, EVLOOP_NONBLOCK);
+    stop();
+}
+
 int main(int argc, char **argv)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-    const struct CMUnitTest tests[] = {WITH(test_life),
-                                       WITH(test_memory_lost),
-                                       WITH(test_takeover),
-                                       WITH(test_takeover_hung),
-                                       WITH(test_death),
-                                       WITH(test_unlucky),
-                                       WITH(test_cannot_start),
-                                       WITH(test_join),
-                                       WITH(test_disk_full),
-                                       WITH(test_record_refused),
-                                       WITH(test_silent),
-                                       WITH(test_link_again),
-                                       WITH(test_stubborn),
-                                       WITH(test_command),
-                                       WITH(test_socket_path),
-                                       WITH(test_answers_unread),
-                                       WITH(test_descriptors_gone),
-                                       WITH(test_lock)};
+    const struct CMUnitTest tests[] = {WITH(test_life),          WITH(test_memory_lost),    WITH(test_takeover),
+                                       WITH(test_takeover_hung), WITH(test_takeover_other), WITH(test_death),
+                                       WITH(test_unlucky),       WITH(test_cannot_start),   WITH(test_join),
+                                       WITH(test_disk_full),     WITH(test_record_refused), WITH(test_silent),
+                                       WITH(test_link_again),    WITH(test_stubborn),       WITH(test_command),
+                                       WITH(test_socket_path),   WITH(test_answers_unread), WITH(test_descriptors_gone),
+                                       WITH(test_lock),          WITH(test_checkpoint)};
 
     if (played_is_meant(argc, argv))
         return played_run(argc, argv);

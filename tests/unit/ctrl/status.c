@@ -154,7 +154,7 @@ static void test_cluster(void **state)
     view->alarms = 1;
     view->alarm[0] = (struct ls_operate_alarm){.at = 86400, .times = 3, .level = LS_CTRL_WARN, .text = "so it goes"};
     view->progress =
-        (struct ls_operate_progress){.running = true, .what = "fetched", .from = 2, .bytes = 10, .expected = 20};
+        (struct ls_operate_progress){.running = true, .what = "fetching", .from = 2, .bytes = 10, .expected = 20};
     json = ls_status_json(view, 5000000);
     assert_int_equal(NUMBER(json, "newest_seq"), 117);
     assert_int_equal(NUMBER(json, "members.1.lag"), 17);

@@ -385,6 +385,24 @@ static void test_cuts(void **state)
     assert_int_equal(traffic(NODE1, NODE2, 100, NULL), 0);
 }
 
+/* A node that joined after the start is cut like the others, and the others stay known. */
+static void test_post_nodes(void **state)
+{
+    const struct ls_member later[] = {{.node = 9, .addr = {.ip = 0x0a00ff09, .port = 7400}}};
+
+    ls_fault_set_node(fault[NODE2], 1, (struct ls_addr){0});
+    assert_int_equal(ls_fault_post_nodes(fault[NODE2], later, 1), 0);
+    assert_int_equal(ls_fault_post_nodes(fault[NODE2], later, 1), -EAGAIN);
+    assert_int_equal(ls_fault_post(fault[NODE2], &(struct ls_control_fault){.seed = 1}), -EAGAIN);
+    assert_int_equal(drain(NODE2), 0); /* taken now */
+    const struct ls_member again[] = {{.node = 1, .addr = addr[0]}};
+    assert_int_equal(ls_fault_post_nodes(fault[NODE2], again, 1), 0);
+    assert_int_equal(drain(NODE2), 0);
+    set(NODE2, (struct ls_control_fault){.cut_in = 1u << 1});
+    assert_int_equal(traffic(NODE1, NODE2, 100, NULL), 0);
+    assert_int_equal(traffic(CLIENT, NODE2, 100, NULL), 100);
+}
+
 static void test_bandwidth(void **state)
 {
     struct ls_fault_status status;
@@ -561,6 +579,7 @@ int main(void)
         cmocka_unit_test(test_deterministic),
         cmocka_unit_test_setup_teardown(test_mixed_done, setup, teardown),
         cmocka_unit_test_setup_teardown(test_post, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_post_nodes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_settings, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -147,8 +147,6 @@ static void test_turns(void **state)
         .generation = 1,
         .node = 1,
         .incarnation = 1,
-        .members = 1,
-        .member = {{.node = 1, .role = LS_MEMBER_VOTER, .addr = {.ip = 1, .port = 1}}},
         .keys_max = 10,
         .bytes_max = 1000,
         .session_idle_ns = 1000000000,
@@ -161,6 +159,9 @@ static void test_turns(void **state)
     struct ls_net_worker net = {.port = &port.port, .seam = &seam, .port_next_ns = port_next, .port_user = &port};
     struct ls_apply_worker apply = {.seam = &seam};
     struct ls_waker net_waker, apply_waker, control_waker;
+    struct ls_order found = {
+        .kind = LS_ORDER_FOUND,
+        .members = {.count = 1, .member = {{.node = 1, .role = LS_MEMBER_VOTER, .addr = {.ip = 1, .port = 1}}}}};
     struct ls_order order = {.id = 1, .epoch = 1, .incarnation = 1, .kind = LS_ORDER_SEAL};
     struct ls_event event;
     uint64_t now = 1000000;
@@ -175,6 +176,7 @@ static void test_turns(void **state)
     assert_int_equal(ls_seam_init(&seam, 4), 0);
     net.replica = ls_replica_create(&config, &log, &seam, &port.port.io, &machine_type, &machine, &page, &net_counters);
     assert_non_null(net.replica);
+    assert_true(ls_spsc_push(&seam.orders, &found));
     apply.executor = ls_executor_create(&executor_config, &log, &seam, &port.port.io, &machine_type, &machine, &page,
                                         &apply_counters);
     assert_non_null(apply.executor);

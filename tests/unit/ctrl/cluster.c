@@ -1,0 +1,878 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Several ctrls of one cluster in one process, event by event (world.h): elections, admission, membership. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "world.h"
+
+static struct world w;
+
+static void begin(uint16_t nodes, uint16_t voters)
+{
+    world_begin(&w, nodes, voters);
+    for (uint16_t node = 1; node <= voters; node++)
+        world_start(&w, node, false);
+}
+
+static void grow(void)
+{
+    uint16_t sequencer = world_sequencer(&w);
+
+    assert_int_not_equal(sequencer, 0);
+    world_append(&w, sequencer, 5);
+    world_run(&w, 5 * MS);
+}
+
+static bool said(uint16_t node, const char *what)
+{
+    return strstr(w.node[node].said, what) != NULL;
+}
+
+static void test_first_election(void **state)
+{
+    (void)state;
+    begin(3, 3);
+    assert_true(world_settle(&w, 3, 200 * MS));
+    assert_int_equal(world_sequencer(&w), 1); /* the one that the cluster file names */
+    assert_int_equal(w.node[1].dp.epoch, 1);
+    grow();
+    assert_int_equal(w.committed, 7);
+    world_end(&w);
+}
+
+static void test_sequencer_killed(void **state)
+{
+    uint64_t killed;
+
+    (void)state;
+    begin(3, 3);
+    assert_true(world_settle(&w, 3, 200 * MS));
+    grow();
+    killed = w.now;
+    world_kill_dataplane(&w, 1);
+    while (world_sequencer(&w) == 0)
+        world_run(&w, 100000);
+    assert_true(w.now - killed < 5 * MS); /* told at once, not waited for */
+    assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, 2);
+    assert_true(world_settle(&w, 3, 400 * MS)); /* and the dead one is brought in */
+    assert_int_equal(w.node[1].disk.counts, w.node[1].disk.incarnation);
+    assert_int_equal(w.node[1].spawned, 2);
+    grow();
+    assert_true(w.node[1].dp.commit > 7);
+    world_end(&w);
+}
+
+static bool serves_within(uint64_t ns)
+{
+    uint64_t end = w.now + ns;
+
+    while (w.now < end && world_sequencer(&w) == 0)
+        world_run(&w, 100000);
+    return world_sequencer(&w) != 0;
+}
+
+static void opened(uint16_t nodes, uint16_t voters)
+{
+    begin(nodes, voters);
+    assert_true(world_settle(&w, voters, 300 * MS));
+    grow();
+}
+
+/* A founder waits for all the others: an empty log is opened by all. */
+static void test_founders_wait(void **state)
+{
+    (void)state;
+    world_begin(&w, 3, 3);
+    world_start(&w, 1, false);
+    world_start(&w, 2, false);
+    world_run(&w, 500 * MS);
+    assert_int_equal(world_view(&w, 1).phase, LS_CTRL_OUTSIDE);
+    assert_int_equal(w.node[1].disk.promise, 0);
+    world_start(&w, 3, false);
+    assert_true(world_settle(&w, 3, 100 * MS));
+    world_end(&w);
+}
+
+static void test_one_node(void **state)
+{
+    (void)state;
+    opened(1, 1);
+    assert_int_equal(world_sequencer(&w), 1);
+    world_end(&w);
+}
+
+/* The data network is dead and the word of its ctrl is missing, too: the detector finds it. */
+static void test_sequencer_vanishes(void **state)
+{
+    uint64_t gone;
+
+    (void)state;
+    opened(3, 3);
+    gone = w.now;
+    world_isolate(&w, 1, true, true, true);
+    while (w.now < gone + 1000 * MS && (world_sequencer(&w) == 0 || world_sequencer(&w) == 1))
+        world_run(&w, MS);
+    assert_int_equal(world_sequencer(&w), 2);
+    assert_true(w.now - gone < 60 * MS);
+    world_run(&w, 200 * MS);
+    assert_int_equal(w.node[1].dp.role, LS_ROLE_SUSPENDED);
+    grow();
+    world_isolate(&w, 1, true, true, false);
+    assert_true(world_settle(&w, 3, 500 * MS));
+    assert_int_equal(w.node[1].dp.epoch, 2);
+    assert_int_equal(w.node[1].spawned, 1); /* it kept its memory, and follows */
+    world_end(&w);
+}
+
+/* Five nodes, the sequencer dies, and its followers hear of it in the same moment: it takes one epoch. */
+static void test_no_split(void **state)
+{
+    (void)state;
+    opened(5, 5);
+    world_crash(&w, 1);
+    w.node[1].dp.role = LS_ROLE_OUTSIDE;
+    assert_true(serves_within(60 * MS));
+    assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, 2);
+    world_end(&w);
+}
+
+/* Two stand at once, one vote each: both try again, at different moments. */
+static void test_split_vote(void **state)
+{
+    (void)state;
+    opened(5, 5);
+    world_crash(&w, 5);
+    /* 2 and 3 stand in the same moment, for 1 and 4 see neither's question before they have asked. */
+    for (uint16_t a = 2; a <= 3; a++)
+        for (uint16_t b = 2; b <= 3; b++)
+            w.link_cut[a][b] = a != b;
+    world_link(&w, 2, 3, false);
+    world_kill_dataplane(&w, 1);
+    assert_true(serves_within(500 * MS));
+    assert_true(w.node[world_sequencer(&w)].dp.epoch <= 6);
+    world_end(&w);
+}
+
+/* Node 2 would stand first; node 3's log is longer: it says so, and stands at once. */
+static void test_better_log_stands(void **state)
+{
+    uint32_t had;
+
+    (void)state;
+    opened(3, 3);
+    for (uint16_t node = 1; node < NODES; node++)
+        w.data_cut[1][2] = true;
+    world_append(&w, 1, 5);
+    world_run(&w, 2 * MS);
+    had = w.node[3].dp.last;
+    assert_true(had > w.node[2].dp.last);
+    world_kill_dataplane(&w, 1);
+    assert_true(serves_within(20 * MS));
+    assert_int_equal(world_sequencer(&w), 3);
+    assert_true(w.committed > had);
+    world_end(&w);
+}
+
+/* The others hear the sequencer, one node does not: it raises nobody's epoch, however long it lasts. */
+static void test_one_way_loss(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    w.data_cut[1][3] = true;
+    world_run(&w, 3000 * MS);
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(w.node[1].dp.epoch, 1);
+    assert_int_equal(w.node[3].disk.promise, 1);
+    w.data_cut[1][3] = false;
+    assert_true(world_settle(&w, 3, 100 * MS));
+    assert_int_equal(w.node[1].dp.epoch, 1);
+    world_end(&w);
+}
+
+/* The sequencer is heard and hears nobody: it says that it is stuck, another one is elected, and it stays so. */
+static void test_deaf_sequencer(void **state)
+{
+    uint64_t epoch;
+
+    (void)state;
+    opened(3, 3);
+    w.data_cut[2][1] = w.data_cut[3][1] = true;
+    world_run(&w, 2500 * MS);
+    assert_true(world_sequencer(&w) == 2 || world_sequencer(&w) == 3);
+    epoch = w.node[world_sequencer(&w)].dp.epoch;
+    assert_int_equal(epoch, 2);
+    world_run(&w, 3000 * MS);
+    assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, epoch);
+    w.data_cut[2][1] = w.data_cut[3][1] = false;
+    assert_true(world_settle(&w, 3, 500 * MS));
+    assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, epoch);
+    world_end(&w);
+}
+
+/* A voter's ctrl dies between the durable promise and its vote. It remembers the promise and votes again. */
+static void test_voter_restarts(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    w.node[3].persist_ns = 400000;
+    world_kill_dataplane(&w, 1);
+    world_stop_ctrl(&w, 1);
+    world_run(&w, 300000);
+    w.node[3].persist_ns = 0;
+    w.node[3].crash_on_persist = true;
+    for (int i = 0; i < 100 && w.node[3].ctrl != NULL; i++)
+        world_run(&w, 1 * MS);
+    assert_null(w.node[3].ctrl);
+    assert_int_equal(w.node[3].disk.promise, 2);
+    world_start(&w, 3, false);
+    world_start(&w, 1, false);
+    world_run(&w, 3000 * MS);
+    /* The dataplanes of two of three are gone: nobody guesses. */
+    assert_int_equal(world_sequencer(&w), 0);
+    assert_true(world_view(&w, 2).majority_lost);
+    assert_true(said(2, "A MAJORITY OF THE VOTERS HAS LOST ITS MEMORY"));
+    world_end(&w);
+}
+
+/* The same, but its dataplane goes on: the new ctrl takes it over and votes again. */
+static void test_voter_ctrl_restarts(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_crash(&w, 1);
+    for (int i = 0; i < 2000 && w.node[3].disk.promise < 2; i++)
+        world_run(&w, 50000);
+    assert_int_equal(w.node[3].disk.promise, 2);
+    world_stop_ctrl(&w, 3);
+    world_run(&w, 30 * MS);
+    world_start(&w, 3, true);
+    assert_true(serves_within(400 * MS));
+    assert_int_equal(w.node[3].spawned, 1);
+    world_end(&w);
+}
+
+static void test_record_fails(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    w.node[2].persist_fails = true;
+    world_kill_dataplane(&w, 1);
+    world_run(&w, 500 * MS);
+    assert_int_equal(world_view(&w, 2).phase, LS_CTRL_REFUSED);
+    assert_non_null(strstr(world_view(&w, 2).problem, "record cannot be written"));
+    assert_false(w.node[2].dp.running);
+    world_end(&w);
+}
+
+/* All at once, kept records: nobody has memory. */
+static void test_majority_lost(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    for (uint16_t node = 1; node <= 3; node++)
+        world_crash(&w, node);
+    for (uint16_t node = 1; node <= 3; node++)
+        world_start(&w, node, false);
+    world_run(&w, 3000 * MS);
+    for (uint16_t node = 1; node <= 3; node++) {
+        assert_true(world_view(&w, node).majority_lost);
+        assert_int_equal(world_view(&w, node).phase, LS_CTRL_OUTSIDE);
+        assert_int_equal(w.node[node].disk.promise, 1);
+    }
+    world_end(&w);
+}
+
+/* A minority without memory is brought in while the sequencer lives. */
+static void test_followers_rejoin(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_kill_dataplane(&w, 2);
+    world_kill_dataplane(&w, 3);
+    world_run(&w, 10 * MS);
+    assert_true(world_settle(&w, 3, 1000 * MS));
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(w.node[1].dp.epoch, 1);
+    assert_int_equal(world_view(&w, 1).admissions, 2);
+    grow();
+    world_end(&w);
+}
+
+/* The epoch changes while a node is being admitted: it begins again, at the new sequencer. */
+static void test_rejoin_epoch_changes(void **state)
+{
+    (void)state;
+    opened(5, 5);
+    world_kill_dataplane(&w, 5);
+    for (int i = 0; i < 200000 && world_view(&w, 5).phase != LS_CTRL_OUTSIDE; i++)
+        world_run(&w, 10000);
+    w.data_cut[1][5] = true; /* admitted, it hears nothing */
+    for (int i = 0; i < 2000 && world_view(&w, 5).phase != LS_CTRL_JOINING; i++)
+        world_run(&w, 10000);
+    assert_int_equal(world_view(&w, 5).phase, LS_CTRL_JOINING);
+    world_kill_dataplane(&w, 1);
+    world_run(&w, 20 * MS);
+    assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, 2);
+    assert_true(world_settle(&w, 4, 1000 * MS));
+    world_run(&w, 200 * MS);
+    assert_int_equal(world_view(&w, 5).phase, LS_CTRL_FULL);
+    assert_int_equal(w.node[5].disk.promise, 2);
+    assert_int_equal(w.node[5].spawned, 2);
+    world_end(&w);
+}
+
+/* The joiner has promised more than the cluster's epoch: the sequencer stands above it. */
+static void test_rejoin_promise_above(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_crash(&w, 3);
+    w.node[3].disk.promise = 9;
+    w.node[3].disk.vote = 3;
+    world_start(&w, 3, false);
+    assert_true(world_settle(&w, 3, 1000 * MS));
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(w.node[1].dp.epoch, 10);
+    world_end(&w);
+}
+
+static void test_rejoin_by_checkpoint(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    w.node[3].checkpoint_fails = true;
+    world_append(&w, 1, 50);
+    world_run(&w, 5 * MS);
+    w.node[1].dp.oldest = 40;
+    w.node[2].dp.oldest = 40;
+    world_kill_dataplane(&w, 3);
+    world_run(&w, 800 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_JOINING);
+    assert_true(said(3, "no checkpoint could be taken (the transfer broke)"));
+    w.node[3].checkpoint_fails = false;
+    assert_true(world_settle(&w, 3, 3000 * MS));
+    assert_int_equal(w.node[3].checkpoints, 1);
+    world_end(&w);
+}
+
+/* ctrl alone dies and comes back: nothing happens to anybody. */
+static void test_takeover(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    for (uint16_t node = 1; node <= 3; node++) {
+        world_stop_ctrl(&w, node);
+        world_run(&w, 300 * MS);
+        world_start(&w, node, true);
+        world_run(&w, 50 * MS);
+        assert_int_equal(world_view(&w, node).phase, LS_CTRL_FULL);
+        assert_int_equal(w.node[node].spawned, 1);
+        assert_int_equal(world_sequencer(&w), 1);
+        assert_int_equal(w.node[1].dp.epoch, 1);
+        grow();
+    }
+    world_end(&w);
+}
+
+static void test_takeover_refused(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_stop_ctrl(&w, 3);
+    w.node[3].disk.incarnation++;
+    world_start(&w, 3, true);
+    world_run(&w, 10 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REFUSED);
+    assert_non_null(strstr(world_view(&w, 3).problem, "second lockstep-dataplane"));
+    world_stop_ctrl(&w, 3);
+    world_end(&w);
+
+    opened(3, 3);
+    world_stop_ctrl(&w, 3);
+    w.node[3].disk.promise = 0;
+    world_start(&w, 3, true);
+    world_run(&w, 10 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REFUSED);
+    assert_non_null(strstr(world_view(&w, 3).problem, "rolled back"));
+    world_end(&w);
+
+    opened(3, 3);
+    world_stop_ctrl(&w, 3);
+    w.node[3].disk.counts = 0;
+    world_isolate(&w, 3, true, false, true);
+    world_start(&w, 3, true);
+    world_run(&w, 10 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REFUSED);
+    assert_non_null(strstr(world_view(&w, 3).problem, "does not know of it"));
+    world_end(&w);
+}
+
+/* The record is gone, or older than what the others remember: never under the same id again. */
+static void test_record_gone(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_crash(&w, 3);
+    world_record(&w, 3, true); /* bootstrap once more */
+    world_start(&w, 3, false);
+    world_run(&w, 100 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REFUSED);
+    assert_int_equal(w.node[3].disk.promise, 0);
+    world_crash(&w, 3);
+    /* The others have forgotten what they knew of it: their committed log says enough. */
+    for (uint16_t node = 1; node <= 2; node++) {
+        world_stop_ctrl(&w, node);
+        world_start(&w, node, true);
+    }
+    world_run(&w, 50 * MS);
+    world_record(&w, 3, true);
+    world_start(&w, 3, false);
+    world_run(&w, 100 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REFUSED);
+    assert_non_null(strstr(world_view(&w, 3).problem, "made anew"));
+    world_crash(&w, 3);
+    for (uint16_t node = 1; node <= 2; node++) {
+        world_stop_ctrl(&w, node);
+        world_start(&w, node, true);
+    }
+    world_run(&w, 50 * MS);
+    world_record(&w, 3, false); /* as if it were a new member */
+    world_start(&w, 3, false);
+    world_run(&w, 100 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REFUSED);
+    assert_non_null(strstr(world_view(&w, 3).problem, "never promised"));
+    assert_int_equal(world_sequencer(&w), 1);
+    world_end(&w);
+}
+
+static void test_rolled_back(void **state)
+{
+    struct ls_durable old;
+
+    (void)state;
+    opened(3, 3);
+    old = w.node[3].disk;
+    world_kill_dataplane(&w, 1);
+    assert_true(world_settle(&w, 3, 500 * MS));
+    world_crash(&w, 3);
+    w.node[3].disk = old;
+    world_start(&w, 3, false);
+    world_run(&w, 100 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REFUSED);
+    assert_non_null(strstr(world_view(&w, 3).problem, "rolled back"));
+    world_end(&w);
+}
+
+/* A hung sequencer says so itself; the others do not wait for the detector, and it fences itself in the end. */
+static void test_stall(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    w.node[1].dp.hung = true;
+    for (int i = 0; i < 100 && world_sequencer(&w) == 1; i++) {
+        world_run(&w, MS);
+        if (w.node[2].dp.role == LS_ROLE_SEQUENCER)
+            break;
+    }
+    world_run(&w, 60 * MS);
+    assert_int_equal(w.node[2].dp.role, LS_ROLE_SEQUENCER);
+    world_run(&w, 3500 * MS);
+    assert_true(said(1, "it is killed"));
+    assert_true(world_settle(&w, 3, 1000 * MS));
+    assert_int_equal(w.node[1].spawned, 2);
+    world_end(&w);
+}
+
+/* A ctrl that gets no time suspects nobody when it wakes. */
+static void test_late_detector(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    for (int i = 0; i < 10; i++) {
+        for (uint16_t node = 2; node <= 3; node++)
+            w.node[node].late = true;
+        world_run(&w, 150 * MS);
+        for (uint16_t node = 2; node <= 3; node++)
+            w.node[node].late = false;
+        world_run(&w, 50 * MS);
+    }
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(w.node[1].dp.epoch, 1);
+    assert_int_equal(world_view(&w, 2).elections, 0);
+    world_end(&w);
+}
+
+static void test_restart_back_off(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    for (int i = 0; i < 4; i++) {
+        world_kill_dataplane(&w, 3);
+        world_run(&w, MS);
+        assert_int_equal(world_view(&w, 3).phase, LS_CTRL_WAITING);
+        assert_int_equal((world_view(&w, 3).restart_ns - w.now + 2 * MS) / (50 * MS), 1u << i);
+        assert_true(world_settle(&w, 3, 1000 * MS));
+    }
+    assert_int_equal(world_view(&w, 3).restarts, 4);
+    world_end(&w);
+}
+
+static void test_damaged(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    w.node[1].dp.damaged = 1;
+    assert_true(serves_within(100 * MS));
+    world_run(&w, 20 * MS);
+    assert_int_equal(world_sequencer(&w), 2);
+    assert_true(world_settle(&w, 3, 1000 * MS));
+    assert_int_equal(w.node[1].spawned, 2);
+    assert_true(said(1, "damaged"));
+    /* Not if the others are no majority without it. */
+    world_crash(&w, 3);
+    w.node[1].dp.damaged = 2;
+    world_run(&w, 300 * MS);
+    assert_int_equal(w.node[1].spawned, 2);
+    assert_true(w.node[1].dp.running);
+    world_end(&w);
+}
+
+static void test_drift(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_append(&w, 1, 40);
+    world_run(&w, 5 * MS);
+    w.node[3].dp.digest_flip = 1;
+    world_run(&w, 500 * MS);
+    assert_int_equal(w.node[3].spawned, 2);
+    assert_true(said(1, "state of node 3 differs"));
+    assert_true(world_settle(&w, 3, 1000 * MS));
+    world_end(&w);
+}
+
+/* Two of two differ: nobody can say who is wrong. */
+static void test_drift_split(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_crash(&w, 3);
+    world_append(&w, 1, 40);
+    world_run(&w, 5 * MS);
+    w.node[2].dp.digest_flip = 1;
+    world_run(&w, 100 * MS);
+    assert_true(said(1, "no majority of them agrees"));
+    assert_int_equal(w.node[1].spawned + w.node[2].spawned, 2);
+    world_end(&w);
+}
+
+static void test_halted(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    w.node[3].dp.role = LS_ROLE_HALTED;
+    w.node[3].dp.halt = LS_HALT_LOG_DAMAGED;
+    world_run(&w, 200 * MS);
+    assert_int_equal(w.node[3].spawned, 2);
+    assert_true(world_settle(&w, 3, 1000 * MS));
+    w.node[3].dp.role = LS_ROLE_HALTED;
+    w.node[3].dp.halt = LS_HALT_PARTING_BELOW_COMMIT;
+    world_run(&w, 200 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REFUSED);
+    assert_true(w.node[3].dp.running); /* to be read */
+    world_end(&w);
+}
+
+/* ---- handover and membership ---- */
+
+static void done_within(uint64_t ns)
+{
+    uint64_t end = w.now + ns;
+    uint32_t had = w.done_count;
+
+    while (w.now < end && w.done_count == had)
+        world_run(&w, 100000);
+    assert_int_equal(w.done_count, had + 1);
+    world_run(&w, 5 * MS);
+    assert_int_equal(w.done_count, had + 1); /* once */
+}
+
+static void expect(int error, const char *part)
+{
+    assert_int_equal(w.done_error, error);
+    assert_non_null(strstr(w.done_text, part));
+}
+
+static void test_handover(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_command(&w, 3, LS_COMMAND_SEQUENCER_MOVE, 2, 0, false, 1); /* forwarded */
+    done_within(50 * MS);
+    expect(0, "node 2 is the sequencer now");
+    assert_int_equal(w.done_token, 1);
+    assert_int_equal(world_sequencer(&w), 2);
+    assert_int_equal(w.node[2].dp.epoch, 2);
+    assert_true(world_settle(&w, 3, 50 * MS));
+    assert_int_equal(w.node[1].spawned, 1);
+    world_command(&w, 1, LS_COMMAND_SEQUENCER_MOVE, 2, 0, false, 2);
+    done_within(50 * MS);
+    expect(0, "already");
+    world_command(&w, 2, LS_COMMAND_SEQUENCER_MOVE, 5, 0, false, 3);
+    expect(EINVAL, "no voter");
+    w.data_cut[2][3] = w.data_cut[3][2] = true;
+    world_append(&w, 2, 3);
+    world_run(&w, 10 * MS);
+    world_command(&w, 2, LS_COMMAND_SEQUENCER_MOVE, 3, 0, false, 4); /* it does not get there */
+    done_within(1000 * MS);
+    expect(ETIMEDOUT, "stays at node 2");
+    assert_int_equal(world_sequencer(&w), 2);
+    assert_int_equal(w.node[2].dp.epoch, 2);
+    world_run(&w, 400 * MS);
+    world_command(&w, 2, LS_COMMAND_SEQUENCER_MOVE, 3, 0, false, 5);
+    expect(EAGAIN, "not heard on the data network");
+    world_end(&w);
+}
+
+static void test_add_promote_remove(void **state)
+{
+    (void)state;
+    opened(4, 3);
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 4, false, 1);
+    done_within(50 * MS);
+    expect(0, "node 4 is a learner now");
+    world_command(&w, 2, LS_COMMAND_MEMBER_PROMOTE, 4, 0, false, 2);
+    done_within(50 * MS);
+    expect(EAGAIN, "its lockstep-ctrl is not linked");
+    world_start(&w, 4, false);
+    assert_true(world_settle(&w, 4, 300 * MS));
+    assert_int_equal(ls_membership_voters(&w.node[4].dp.members), 3);
+    world_command(&w, 1, LS_COMMAND_MEMBER_PROMOTE, 4, 0, false, 3);
+    done_within(50 * MS);
+    expect(0, "node 4 is a voter now");
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 1, 0, false, 4);
+    expect(EBUSY, "move it first");
+    world_command(&w, 3, LS_COMMAND_MEMBER_REMOVE, 3, 0, false, 5);
+    done_within(50 * MS);
+    expect(0, "node 3 is removed");
+    world_run(&w, 50 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REMOVED);
+    assert_false(w.node[3].dp.running);
+    assert_int_equal(world_view(&w, 1).members.count, 3);
+    assert_int_equal(w.node[1].disk.members.count, 3);
+    assert_int_equal(w.node[4].disk.members.count, 3);
+    /* The new member is a whole one: it elects, and may lead. */
+    world_command(&w, 1, LS_COMMAND_SEQUENCER_MOVE, 4, 0, false, 6);
+    done_within(50 * MS);
+    expect(0, "node 4 is the sequencer");
+    assert_true(world_settle(&w, 3, 100 * MS));
+    /* The removed one comes back, and is no member to anybody. */
+    world_crash(&w, 3);
+    world_start(&w, 3, false);
+    world_run(&w, 300 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REMOVED);
+    assert_int_equal(w.node[4].dp.epoch, 2);
+    /* Added again it is: its record was never lost. */
+    world_command(&w, 4, LS_COMMAND_MEMBER_ADD, 0, 3, true, 7);
+    done_within(1000 * MS);
+    expect(0, "node 3 is a voter now");
+    assert_true(world_settle(&w, 4, 100 * MS));
+    world_end(&w);
+}
+
+static void test_add_and_promote(void **state)
+{
+    (void)state;
+    opened(5, 3);
+    world_start(&w, 4, false);
+    world_run(&w, 50 * MS);
+    assert_non_null(strstr(world_view(&w, 4).problem, "member add"));
+    world_command(&w, 1, LS_COMMAND_MEMBER_ADD, 0, 4, true, 1);
+    world_run(&w, 100000);
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 5, true, 2);
+    world_run(&w, 500000);
+    expect(EBUSY, "one at a time");
+    assert_int_equal(w.done_token, 2);
+    done_within(500 * MS);
+    expect(0, "node 4 is a voter now");
+    assert_int_equal(w.done_token, 1);
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 4, true, 3);
+    done_within(50 * MS);
+    expect(EEXIST, "already");
+    world_end(&w);
+}
+
+static void test_replace(void **state)
+{
+    (void)state;
+    opened(4, 3);
+    world_crash(&w, 3);
+    world_run(&w, 50 * MS);
+    world_start(&w, 4, false);
+    world_command(&w, 2, LS_COMMAND_MEMBER_REPLACE, 3, 4, false, 1);
+    done_within(1000 * MS);
+    expect(0, "node 4 took the place of node 3");
+    assert_int_equal(world_view(&w, 1).members.count, 3);
+    assert_null(ls_membership_find(&w.node[1].dp.members, 3));
+    world_command(&w, 2, LS_COMMAND_MEMBER_REPLACE, 1, 5, false, 2);
+    done_within(50 * MS);
+    expect(EBUSY, "move it first");
+    world_command(&w, 2, LS_COMMAND_MEMBER_REPLACE, 3, 5, false, 3);
+    done_within(50 * MS);
+    expect(ENOENT, "no member");
+    world_end(&w);
+}
+
+static void test_removal_refused(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_crash(&w, 3);
+    world_run(&w, 50 * MS);
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 2, 0, false, 1);
+    expect(EBUSY, "no majority");
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 9, 0, false, 2);
+    expect(ENOENT, "no member");
+    world_command(&w, 1, LS_COMMAND_MEMBER_PROMOTE, 2, 0, false, 3);
+    expect(EEXIST, "voter already");
+    world_command(&w, 1, LS_COMMAND_MEMBER_PROMOTE, 9, 0, false, 4);
+    expect(ENOENT, "add it first");
+    struct ls_ctrl_command same = {.kind = LS_COMMAND_MEMBER_ADD};
+    world_member(&same.member, 2, LS_MEMBER_LEARNER);
+    same.member.node = 4;
+    ls_ctrl_command(w.node[1].ctrl, &same, 6, w.now);
+    expect(EADDRINUSE, "address of node 2");
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 3, 0, false, 5);
+    done_within(50 * MS);
+    expect(0, "node 3 is removed");
+    world_end(&w);
+}
+
+static void test_command_without_sequencer(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    for (uint16_t node = 1; node <= 2; node++)
+        world_crash(&w, node);
+    world_run(&w, 50 * MS);
+    world_command(&w, 3, LS_COMMAND_MEMBER_REMOVE, 1, 0, false, 1);
+    expect(EAGAIN, "no sequencer is known");
+    struct ls_ctrl_command bad = {.kind = LS_COMMAND_MEMBER_ADD};
+    ls_ctrl_command(w.node[3].ctrl, &bad, 2, w.now);
+    expect(EINVAL, "not whole");
+    world_end(&w);
+}
+
+/* The command's sequencer goes while it works on it. */
+static void test_command_cancelled(void **state)
+{
+    (void)state;
+    opened(4, 3);
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 4, true, 1); /* waits for node 4, which never comes */
+    world_run(&w, 100 * MS);
+    assert_int_equal(w.done_count, 0);
+    assert_true(strlen(world_view(&w, 1).change) > 0);
+    world_kill_dataplane(&w, 1);
+    done_within(50 * MS);
+    expect(ECANCELED, "ended meanwhile");
+    assert_true(world_settle(&w, 3, 500 * MS));
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 4, 0, false, 2); /* taken back */
+    done_within(50 * MS);
+    expect(0, "removed");
+    world_command(&w, 1, LS_COMMAND_MEMBER_ADD, 0, 4, true, 3);
+    world_run(&w, 100 * MS);
+    world_crash(&w, world_sequencer(&w));
+    done_within(50 * MS);
+    expect(ECANCELED, "link was lost");
+    world_end(&w);
+}
+
+/* A majority of ctrls cut off from each other: their dataplanes serve, and nothing moves. */
+static void test_links_cut(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    for (uint16_t node = 1; node <= 3; node++)
+        world_isolate(&w, node, true, false, true);
+    world_run(&w, 1000 * MS);
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(w.node[1].dp.epoch, 1);
+    for (uint16_t node = 1; node <= 3; node++)
+        world_isolate(&w, node, true, false, false);
+    world_run(&w, 100 * MS);
+    assert_int_equal(w.node[1].dp.epoch, 1);
+    world_end(&w);
+}
+
+/* Epochs beyond anything a cluster can reach are refused by name. */
+static void test_absurd_epoch(void **state)
+{
+    struct ls_control_header h = {
+        .version = LS_CONTROL_VERSION, .type = LS_CONTROL_EPOCH_SEEN, .size = sizeof(struct ls_control_epoch)};
+    struct ls_control_epoch seen = {.epoch = 1ull << 40, .node = 2};
+
+    (void)state;
+    opened(3, 3);
+    ls_ctrl_dataplane_message(w.node[3].ctrl, &h, (const uint8_t *)&seen, w.now);
+    world_run(&w, 10 * MS);
+    assert_int_equal(w.node[3].disk.promise, 1);
+    assert_non_null(strstr(world_view(&w, 3).problem, "no cluster gets so far ahead"));
+    seen.epoch = 5;
+    ls_ctrl_dataplane_message(w.node[3].ctrl, &h, (const uint8_t *)&seen, w.now);
+    world_run(&w, 500 * MS);
+    assert_true(w.node[3].disk.promise > 5); /* and the sequencer stood above it */
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(w.node[1].dp.epoch, 6);
+    world_end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_election),
+        cmocka_unit_test(test_sequencer_killed),
+        cmocka_unit_test(test_founders_wait),
+        cmocka_unit_test(test_one_node),
+        cmocka_unit_test(test_sequencer_vanishes),
+        cmocka_unit_test(test_no_split),
+        cmocka_unit_test(test_split_vote),
+        cmocka_unit_test(test_better_log_stands),
+        cmocka_unit_test(test_one_way_loss),
+        cmocka_unit_test(test_deaf_sequencer),
+        cmocka_unit_test(test_voter_restarts),
+        cmocka_unit_test(test_voter_ctrl_restarts),
+        cmocka_unit_test(test_record_fails),
+        cmocka_unit_test(test_majority_lost),
+        cmocka_unit_test(test_followers_rejoin),
+        cmocka_unit_test(test_rejoin_epoch_changes),
+        cmocka_unit_test(test_rejoin_promise_above),
+        cmocka_unit_test(test_rejoin_by_checkpoint),
+        cmocka_unit_test(test_takeover),
+        cmocka_unit_test(test_takeover_refused),
+        cmocka_unit_test(test_record_gone),
+        cmocka_unit_test(test_rolled_back),
+        cmocka_unit_test(test_stall),
+        cmocka_unit_test(test_late_detector),
+        cmocka_unit_test(test_restart_back_off),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_drift),
+        cmocka_unit_test(test_drift_split),
+        cmocka_unit_test(test_halted),
+        cmocka_unit_test(test_handover),
+        cmocka_unit_test(test_add_promote_remove),
+        cmocka_unit_test(test_add_and_promote),
+        cmocka_unit_test(test_replace),
+        cmocka_unit_test(test_removal_refused),
+        cmocka_unit_test(test_command_without_sequencer),
+        cmocka_unit_test(test_command_cancelled),
+        cmocka_unit_test(test_links_cut),
+        cmocka_unit_test(test_absurd_epoch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
