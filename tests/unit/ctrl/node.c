@@ -224,7 +224,7 @@ static void test_life(void **state)
     assert_non_null(strstr(request("GET", "/v1/status", ""), "\"role\":\"sequencer\""));
     assert_non_null(strstr(request("GET", "/v1/log?seq=1", ""), "\"next_seq\":1"));
     assert_non_null(strstr(request("GET", "/v1/log?seq=-1", ""), "400 Bad Request"));
-    assert_non_null(strstr(request("POST", "/v1/fault", "{\"drop\":1}"), "{\"error\":\"too much\"}"));
+    assert_non_null(strstr(request("POST", "/v1/fault", "{\"drop\":1}"), "\"error\":\"too much\""));
     assert_non_null(strstr(request("POST", "/v1/fault", "{"), "{\"error\":\"the body is not JSON\"}"));
     assert_non_null(strstr(request("GET", "/v1/fault", ""), "405"));
     assert_non_null(strstr(request("GET", "/", ""), "404"));
