@@ -176,10 +176,11 @@ void ls_replica_epoch_clear(struct ls_replica *r, uint64_t now_ns)
         *peer = fresh;
         atomic_store_explicit(&r->page->acked[peer->node], 0, memory_order_relaxed);
     }
+    for (uint32_t n = 0; n <= LS_NODE_ID_MAX; n++)
+        r->left[n] = (struct ls_peer){.node = r->left[n].node, .incarnation = r->left[n].incarnation};
     r->sequencer = 0;
     r->sequencer_incarnation = 0;
     r->joining = false;
-    r->forgotten = 0;
     r->ack_due = false;
     r->probe_seen = 0;
     r->question_open = false;

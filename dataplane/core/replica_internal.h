@@ -163,13 +163,13 @@ struct ls_replica {
     uint32_t members_change; /* log->memberships_changes that the table below follows */
     uint32_t told_change;    /* and the one that control was told */
     bool told_committed;
-    uint32_t peers;     /* other members */
-    uint32_t voters;    /* with this node, if it is one */
-    bool member;        /* this node is one, */
-    bool voter;         /* and votes */
-    uint64_t forgotten; /* bit n: node n was a member in this epoch and was dropped from the table */
+    uint32_t peers;  /* other members */
+    uint32_t voters; /* with this node, if it is one */
+    bool member;     /* this node is one, */
+    bool voter;      /* and votes */
     struct ls_peer peer[LS_MEMBERS_MAX];
-    uint8_t peer_of[LS_NODE_ID_MAX + 1]; /* node id -> index + 1 */
+    struct ls_peer left[LS_NODE_ID_MAX + 1]; /* by id: of who was a member, as it was then; node 0: never was */
+    uint8_t peer_of[LS_NODE_ID_MAX + 1];     /* node id -> index + 1 */
 
     /* A checkpoint that takes the place of log and state; NULL: none. */
     struct ls_image *image;

@@ -407,6 +407,44 @@ static void a_new_member_leads_one_that_never_heard_of_it(void **state)
     (void)state;
 }
 
+/* Removed by mistake and taken back within the epoch, while it lives: verification does not begin anew. */
+static void a_member_that_was_removed_and_taken_back_is_served_on(void **state)
+{
+    struct world *w = cluster(3);
+    assert_int_equal(change(w, 1, 1, voters(2)), 0);
+    entries(w, 1, 3);
+    assert_true(w->node[3].log.end < w->node[1].log.end);
+    assert_int_equal(change(w, 1, 1, voters(3)), 0);
+    entries(w, 1, 3);
+    assert_int_equal(w->node[3].log.end, w->node[1].log.end);
+    w->node[2].cut_off = true;
+    entries(w, 1, 3);
+    assert_true(is_committed(w, 1));
+    end(w);
+    (void)state;
+}
+
+/* Admitted again after its restart, before it was removed: nothing of the incarnation before is listened to. */
+static void a_member_that_is_taken_back_keeps_its_incarnation(void **state)
+{
+    struct world *w = cluster(3);
+    stop(w, 3);
+    start(w, 3, 1);
+    join(w, 1, 3, 1);
+    run(w, 20);
+    count(w, 3);
+    run(w, 5);
+    assert_int_equal(change(w, 1, 1, voters(2)), 0);
+    entries(w, 1, 3);
+    assert_int_equal(change(w, 1, 1, voters(3)), 0);
+    struct ls_replica *r = w->node[1].replica;
+    assert_int_equal(r->peer[r->peer_of[3] - 1].incarnation, w->node[3].incarnation);
+    entries(w, 1, 3);
+    assert_int_equal(w->node[3].log.end, w->node[1].log.end);
+    end(w);
+    (void)state;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +452,8 @@ int main(void)
         cmocka_unit_test(a_voter_that_the_ring_has_passed_comes_back_by_a_checkpoint),
         cmocka_unit_test(the_epoch_is_handed_over_and_the_new_sequencer_goes_on),
         cmocka_unit_test(a_new_member_leads_one_that_never_heard_of_it),
+        cmocka_unit_test(a_member_that_was_removed_and_taken_back_is_served_on),
+        cmocka_unit_test(a_member_that_is_taken_back_keeps_its_incarnation),
     };
     return cmocka_run_group_tests_name("cluster", tests, NULL, NULL);
 }
