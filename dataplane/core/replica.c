@@ -285,16 +285,27 @@ static bool sequencer_accept(struct ls_replica *r, const struct ls_frame *frame,
         ls_count(r->counters, drop_second_sequencer);
         return false;
     }
+    r->sequencer_addr = frame->peer; /* as the log has it by now, where JOIN had an older one */
     return true;
 }
 
-/* The sender is a member at its address, or a stranger who says what only the epoch's sequencer says. */
+static bool is_a_members(const struct ls_replica *r, struct ls_addr addr)
+{
+    for (uint32_t i = 0; i < r->peers; i++) {
+        if (ls_addr_equal(r->peer[i].addr, addr))
+            return true;
+    }
+    return false;
+}
+
+/* The sender is a member at its address; or one that this log does not know, or not there, who says what only the
+ * epoch's sequencer says: it may be what brings the membership that names it so. */
 static bool sender_is_known(const struct ls_replica *r, const struct ls_frame *frame,
                             const struct ls_frame_header *header, const struct ls_peer *peer)
 {
-    if (peer != NULL)
-        return ls_addr_equal(frame->peer, peer->addr);
-    if (header->sender == r->config.node)
+    if (peer != NULL && ls_addr_equal(frame->peer, peer->addr))
+        return true;
+    if (header->sender == r->config.node || (peer != NULL && is_a_members(r, frame->peer)))
         return false;
     if (r->sequencer == header->sender && !ls_addr_equal(frame->peer, r->sequencer_addr))
         return false;
