@@ -188,6 +188,7 @@ static bool newest_is_committed(const struct ls_replica *r)
 /* What is told here is looked at and not remembered from when it happened: a full queue only delays it. */
 uint32_t ls_standing_turn(struct ls_replica *r)
 {
+    ls_replica_role_tell(r);
     if (r->joining && !r->reached && r->role == LS_ROLE_FOLLOWER && r->log->end >= r->reach)
         r->reached = r->reached_due = true;
     bool committed = newest_is_committed(r);

@@ -424,6 +424,20 @@ static void a_target_that_does_not_catch_up_is_given_up(void **state)
     assert_int_equal(event.code, ECANCELED);
 }
 
+static void a_sequencer_that_halts_hands_nothing_over(void **state)
+{
+    struct rig *rig = *state;
+    struct ls_event event;
+    rig_lead(rig, 1);
+    entry(rig);
+    assert_int_equal(handover(rig, 2, 50000000), 0);
+    ack(rig, node(2, 22), rig->log.end + 8, LS_ACK_VERIFIED);
+    assert_int_equal(rig_role(rig), LS_ROLE_HALTED);
+    assert_true(rig_event(rig, LS_EVENT_DONE, &event));
+    assert_int_equal(event.id, 80);
+    assert_int_equal(event.code, ECANCELED);
+}
+
 /* ---- VIEW frames ---- */
 
 static void seat(struct rig *rig, uint32_t slot, uint64_t active)
@@ -482,6 +496,7 @@ int main(void)
         TEST(handing_over_is_refused_with_a_reason),
         TEST(the_target_holds_everything_before_it_is_said),
         TEST(a_target_that_does_not_catch_up_is_given_up),
+        TEST(a_sequencer_that_halts_hands_nothing_over),
         TEST(clients_active_lately_are_told_a_few_at_a_time),
     };
     return cmocka_run_group_tests_name("change", tests, NULL, NULL);
