@@ -193,6 +193,7 @@ void ls_replica_epoch_clear(struct ls_replica *r, uint64_t now_ns)
     r->sequencer_incarnation = 0;
     r->joining = false;
     r->ack_due = false;
+    r->acknowledged = false;
     r->probe_seen = 0;
     r->question_open = false;
     r->question_tries = 0;

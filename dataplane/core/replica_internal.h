@@ -213,6 +213,7 @@ struct ls_replica {
     uint64_t sequencer_incarnation;
     struct ls_addr sequencer_addr; /* it need not be a member that this log knows of yet */
     bool ack_due;
+    bool acknowledged; /* something, verified, in this epoch */
     uint64_t probe_seen;
     uint64_t question;    /* number of the last verification question, over all epochs */
     bool question_open;   /* not answered yet */
