@@ -407,11 +407,33 @@ static void test_stop(void **state)
     ls_rcu_online();
 }
 
+/* However slowly it is to write, it stops at once. */
+static void test_stop_slow(void **state)
+{
+    struct ls_bulk_job what = {.kind = LS_BULK_CHECKPOINT, .bytes_per_second = 1};
+    char partial[LS_CONTROL_PATH_MAX + 16];
+    struct stat info;
+
+    (void)state;
+    name_make(what.path, "one");
+    snprintf(partial, sizeof(partial), "%s.partial", what.path);
+    node_start(&a, false, 0, 0);
+    history(&a);
+    assert_true(ls_bulk_post(&a.bulk, &what));
+    while (stat(partial, &info) != 0 || info.st_size == 0)
+        (void)node_turn(&a);
+    ls_rcu_offline();
+    node_stop(&a);
+    ls_rcu_online();
+    assert_int_not_equal(stat(what.path, &info), 0);
+    assert_int_not_equal(stat(partial, &info), 0);
+}
+
 int main(void)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {WITH(test_write_restore), WITH(test_draining), WITH(test_refused),
-                                       WITH(test_flip_scrub), WITH(test_stop)};
+                                       WITH(test_flip_scrub),    WITH(test_stop),     WITH(test_stop_slow)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
