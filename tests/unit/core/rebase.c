@@ -210,6 +210,8 @@ static void a_cut_without_sense_is_refused(void **state)
     REFUSED(bad.cut.seq = 0, EBADMSG);
     REFUSED(bad.cut.seq = 1000, EBADMSG); /* so many do not fit */
     REFUSED(bad.cut.position += 4, EBADMSG);
+    REFUSED(bad.cut.position = UINT64_MAX - 7, EBADMSG); /* the log would end */
+    REFUSED(bad.cut.time = UINT64_MAX, EBADMSG);
     REFUSED(bad.cut.epochs = 0, EBADMSG);
     REFUSED(bad.cut.epochs = LS_EPOCHS_KEPT + 1, EBADMSG);
     REFUSED(bad.cut.epoch[0].epoch = 0, EBADMSG);
