@@ -116,7 +116,7 @@ def run(phase):
         path = os.path.join(cluster.network.directory, "timeline.json")
         perf = os.path.join(cluster.build, "perf", "lockstep-perf")
         load = cluster.spawn_client([perf, "--config", cluster.config, "--seconds", str(LOAD_S), "--warmup", "0",
-                                     "--threads", "4", "--window", "4", "--rate", "2000", "--reads", "50", "--quiet",
+                                     "--threads", "4", "--window", "4", "--rate", "4000", "--reads", "50", "--quiet",
                                      "--timeline", path, "--json", "-"], client=1, stdout=subprocess.PIPE,
                                     stderr=subprocess.STDOUT, text=True)
         checker = cluster.spawn_client([os.path.join(cluster.build, "tests", "cluster", "lockstep-test-workload"),
