@@ -30,9 +30,8 @@ struct ls_repeat {
  * that voter is not verified and counting in this epoch; later ETIMEDOUT patience, or ECANCELED the epoch is over.
  * REBASE: EINVAL no image; EBUSY nothing is missing here (sequencer; verified and counting), or halted; EBADMSG the cut
  *   makes no sense; EPERM of an older generation, and this replica is not outside without a log; EAGAIN it reaches into
- *   an epoch that is not promised here; ESTALE older than what must be kept: the
- *   log's end where this incarnation counts or has reached what it joined for, else commit. Later orders wait for it.
- */
+ *   an epoch that is not promised here; ESTALE older than what must be kept: the log's end where this incarnation
+ *   counts, has reached what it joined for or has acknowledged in this epoch, else commit. Later orders wait for it. */
 enum ls_order_kind {
     LS_ORDER_SEAL = 1,     /* epoch. Answer: SEALED */
     LS_ORDER_INSTALL = 2,  /* epoch, incarnation. INSTALLED */
