@@ -520,7 +520,7 @@ static bool majority_is_lost(struct ls_ctrl *c)
 {
     uint64_t others = 0, lost = 0, admitting = admitting_epoch(c);
 
-    if (c->disk.promise == 0)
+    if (c->disk.promise == 0 || c->disk.recovers)
         return false;
     for (uint32_t i = 0; i < c->members.count; i++) {
         const struct ls_member *m = &c->members.member[i];
@@ -562,6 +562,6 @@ void ctrl_majority_step(struct ls_ctrl *c)
     c->majority_lost = true;
     ctrl_problem(c,
                  "A MAJORITY OF THE VOTERS HAS LOST ITS MEMORY: what was acknowledged last may be gone, so nothing is "
-                 "guessed. See what exists (lockstep checkpoint list on every node), then decide: lockstep cluster "
-                 "recover --accept-loss");
+                 "guessed. See what exists (lockstep checkpoint list on every node), then decide: \"lockstep cluster "
+                 "recover\" says how");
 }

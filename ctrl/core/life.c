@@ -393,6 +393,7 @@ void ctrl_checkpoint_end(struct ls_ctrl *c, int error, const char *text)
     if (!c->checkpoint_busy)
         return;
     c->checkpoint_busy = false;
+    ctrl_joining_restored(c, error, text);
     if (error == 0) {
         c->checkpoint_tries = 0;
         c->checkpoint_due_ns = c->now + c->times.answer; /* its role follows by itself */

@@ -117,6 +117,7 @@ static struct ls_checkpoint_job checkpoint_job(struct ls_bulk *bulk)
     return (struct ls_checkpoint_job){.type = bulk->config.type,
                                       .cluster = bulk->config.cluster,
                                       .generation = bulk->config.generation,
+                                      .older = bulk->job.older,
                                       .progress = on_progress,
                                       .user = bulk};
 }
@@ -309,6 +310,8 @@ static const char *refusal(int result)
         return "nothing is missing here, or it has halted";
     case -EBADMSG:
         return "what it says of its epochs and members makes no sense";
+    case -EPERM:
+        return "it is of an older generation of the cluster, and this node is not outside without a log";
     case -EAGAIN:
         return "it reaches into an epoch that is not promised here: seal first";
     case -ESTALE:

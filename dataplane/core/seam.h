@@ -20,16 +20,18 @@ struct ls_repeat {
 };
 
 /* control -> net. DONE and REBASED carry 0 or an errno in `code`:
- * FOUND: EBUSY not outside; ENOTEMPTY the log is not empty; EINVAL malformed, or this node is none of them.
- * JOIN: EIO halted; EALREADY it counts; ESTALE another incarnation or sequencer, or not sealed at that epoch; EINVAL
- *   malformed, or this node or the sequencer is none of them.
+ * FOUND: EBUSY not outside; ENOTEMPTY the log is not empty; EINVAL malformed, or this node is none of them; EPERM the
+ *   log begins behind a checkpoint of an older generation, and this node is not the only member.
+ * JOIN: EIO halted; EALREADY it counts; EPERM the log begins behind a checkpoint of an older generation; ESTALE another
+ *   incarnation or sequencer, or not sealed at that epoch; EINVAL malformed, or this node or the sequencer is none of
+ *   them.
  * COUNT: EIO halted; ESTALE another incarnation; EAGAIN not reached yet.
  * HANDOVER: ESTALE not serving as that epoch's sequencer; EBUSY it hands over already; ENOENT no other voter; EAGAIN
  * that voter is not verified and counting in this epoch; later ETIMEDOUT patience, or ECANCELED the epoch is over.
  * REBASE: EINVAL no image; EBUSY nothing is missing here (sequencer; verified and counting), or halted; EBADMSG the cut
- *   makes no sense; EAGAIN it reaches into an epoch that is not promised here; ESTALE older than what must be kept: the
- *   log's end where this incarnation counts, has reached what it joined for or has acknowledged in this epoch, else
- *   commit. Later orders wait for it. */
+ *   makes no sense; EPERM of an older generation, and this replica is not outside without a log; EAGAIN it reaches into
+ *   an epoch that is not promised here; ESTALE older than what must be kept: the log's end where this incarnation
+ *   counts, has reached what it joined for or has acknowledged in this epoch, else commit. Later orders wait for it. */
 enum ls_order_kind {
     LS_ORDER_SEAL = 1,     /* epoch. Answer: SEALED */
     LS_ORDER_INSTALL = 2,  /* epoch, incarnation. INSTALLED */

@@ -95,18 +95,24 @@ static bool names_self(const struct ls_replica *r, const struct ls_membership *m
     return ls_standing_is_well_formed(members) && ls_membership_find(members, r->config.node) != NULL;
 }
 
+static uint32_t found_check(const struct ls_replica *r, const struct ls_order *order)
+{
+    bool disowned = r->log->disowned;
+    if (r->role != LS_ROLE_OUTSIDE)
+        return EBUSY;
+    if (r->log->last_seq != 0 && !disowned)
+        return ENOTEMPTY;
+    if (!names_self(r, &order->members))
+        return EINVAL;
+    /* Nobody else holds what this log begins behind: the others are brought in one by one. */
+    return disowned && order->members.count != 1 ? EPERM : 0;
+}
+
 void ls_standing_found(struct ls_replica *r, const struct ls_order *order)
 {
-    if (r->role != LS_ROLE_OUTSIDE) {
-        ls_replica_done(r, order->id, EBUSY);
-        return;
-    }
-    if (r->log->last_seq != 0) {
-        ls_replica_done(r, order->id, ENOTEMPTY);
-        return;
-    }
-    if (!names_self(r, &order->members)) {
-        ls_replica_done(r, order->id, EINVAL);
+    uint32_t refused = found_check(r, order);
+    if (refused != 0) {
+        ls_replica_done(r, order->id, refused);
         return;
     }
     ls_log_found(r->log, &order->members);
@@ -122,6 +128,8 @@ static uint32_t join_check(const struct ls_replica *r, const struct ls_order *or
         return EIO;
     if (r->counts)
         return EALREADY;
+    if (r->log->disowned)
+        return EPERM; /* whatever is behind that checkpoint elsewhere is another history */
     if (order->incarnation != r->config.incarnation || order->epoch != r->epoch || r->epoch == 0)
         return ESTALE;
     if (order->node == r->config.node || order->other == 0 || !names_self(r, &order->members) ||

@@ -24,7 +24,8 @@ enum ls_control_type {
     LS_CONTROL_FAULT = 5,     /* replace the fault settings: struct ls_control_fault. Answer: DONE */
     LS_CONTROL_PING = 6,      /* Answer: DONE */
     LS_CONTROL_FOUND = 7,     /* this node is one of the founders, its empty log is right: struct ls_control_members.
-                                 Answer: DONE; refused unless OUTSIDE with an empty log */
+                                 Answer: DONE; refused unless OUTSIDE with an empty log, or with one that begins behind
+                                 a checkpoint of an older generation, of which this node alone founds a new one */
     LS_CONTROL_JOIN = 8,      /* take part without counting: struct ls_control_join. Answer: DONE */
     LS_CONTROL_COUNT = 9,     /* admitted: count from now on: struct ls_control_epoch (incarnation). Answer: DONE;
                                  refused unless what JOIN named was reached (REACHED) */
@@ -137,7 +138,8 @@ struct ls_control_handover {
 struct ls_control_path {
     uint64_t bytes_per_second; /* at most this fast; 0: no limit */
     uint16_t length;           /* of the path that follows, not ended by a zero */
-    uint16_t zero16;
+    uint16_t older;            /* RESTORE: 1: it may be of an older generation of the cluster, if this node is OUTSIDE
+                                  without a log: an operator began a new one with it (FOUND follows). Else 0 */
     uint32_t zero32;
 } LS_PACKED;
 
