@@ -71,7 +71,8 @@ bool ctrl_role_is_sequencer(unsigned role)
 
 bool ctrl_is_sequencer(const struct ls_ctrl *c)
 {
-    return c->up && !c->killed && c->phase == LS_CTRL_FULL && ctrl_role_is_sequencer(c->role) && c->epoch == c->disk.promise;
+    return c->up && !c->killed && c->phase == LS_CTRL_FULL && ctrl_role_is_sequencer(c->role) &&
+           c->epoch == c->disk.promise;
 }
 
 void ctrl_role(struct ls_ctrl *c, uint64_t epoch, uint16_t role, uint16_t sequencer, uint16_t halt)
@@ -100,8 +101,8 @@ void ctrl_role(struct ls_ctrl *c, uint64_t epoch, uint16_t role, uint16_t sequen
 
 static void incarnation_raise(struct ls_ctrl *c)
 {
-    c->next.incarnation++;
-    if (c->next.incarnation < c->config.clock_ns)
+    c->next.incarnation += !ls_ctrl_mutant(INCARNATION_REUSED) || c->next.incarnation == 0;
+    if (c->next.incarnation < c->config.clock_ns && !ls_ctrl_mutant(INCARNATION_REUSED))
         c->next.incarnation = c->config.clock_ns;
     c->phase = LS_CTRL_STARTING;
     c->spawn_due = true;
