@@ -491,6 +491,7 @@ void sim_line_message(struct sim *sim, struct sim_host *host, struct sim_message
 
 /* ---- bulk.c ---- */
 void sim_bulk_get(struct sim *sim, struct sim_host *host, uint64_t from, uint64_t position);
+void sim_bulk_stray(struct sim *sim, struct sim_host *host); /* one that nobody asked for */
 void sim_bulk_turn(struct sim *sim, struct sim_host *host);
 void sim_bulk_rebased(struct sim *sim, struct sim_host *host, const struct ls_event *event);
 void sim_bulk_answer(struct sim *sim, struct sim_host *host, const struct sim_message *message);
@@ -502,6 +503,12 @@ void sim_operator_start(struct sim *sim);
 void sim_operator_turn(struct sim *sim);
 void sim_operator_command(struct sim *sim, struct sim_host *host, const struct ls_ctrl_command *command);
 void sim_operator_answered(struct sim *sim, struct sim_host *host, uint64_t token, int error, const char *text);
+
+uint32_t sim_operator_spare(struct sim *sim); /* a machine that was never a member, made ready; SIM_NONE: none left */
+
+/* ---- stray.c ---- */
+void sim_stray_behind(struct sim *sim, struct sim_host *host, const struct ls_order *order);
+void sim_stray_turn(struct sim *sim, struct sim_host *host);
 
 /* ---- tell.c ---- */
 void sim_tell(struct sim *sim, uint32_t node, const struct ls_order *order); /* scripts */
