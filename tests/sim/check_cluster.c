@@ -383,7 +383,8 @@ static void check_place(struct sim *sim, const struct sim_node *node, const stru
     for (uint32_t i = 0; i < cut->members.count; i++)
         members |= 1u << (cut->members.member[i].node - 1);
     if (cut->position != record->end || cut->chain != record->chain || cut->time != record->time ||
-        members != (record->members_seq != 0 ? record->members : 0) || cut->epochs == 0 || cut->epoch[cut->epochs - 1].epoch != record->epoch)
+        members != (record->members_seq != 0 ? record->members : 0) || cut->epochs == 0 ||
+        cut->epoch[cut->epochs - 1].epoch != record->epoch)
         sim_violate(sim, "C1", "node %u: a %s of seq %lu, at %lu, epoch %lu, members %x; the log says %lu, %lu, %x",
                     node->id, what, cut->seq, cut->position, cut->epochs ? cut->epoch[cut->epochs - 1].epoch : 0,
                     members, record->end, record->epoch, record->members);

@@ -420,7 +420,8 @@ static void up_arrives(struct sim *sim, struct sim_host *host, const struct sim_
         return;
     const uint8_t *body = message->bytes + sizeof(header);
     memcpy(&header, message->bytes, sizeof(header));
-    SIM_TRACE(sim, "n%u ctrl hears message %u", host->index + 1, header.type);
+    if (sim->script == NULL)
+        SIM_TRACE(sim, "n%u ctrl hears message %u", host->index + 1, header.type);
     if (header.type == LS_CONTROL_READY) {
         struct ls_control_ready ready;
         memcpy(&ready, body, sizeof(ready));

@@ -515,9 +515,9 @@ bool sim_run_script(struct sim *sim, const struct sim_config *config, struct sim
     sim->script = sim->script_state = script;
     sim->config = *config;
     if (setjmp(sim->stop) == 0) {
-        world_begin(sim, 1);
+        world_begin(sim, script->seed != 0 ? script->seed : 1);
         sim_queue_push(&sim->queue, (struct sim_event){.time = 1, .type = SIM_EVENT_SCRIPT, .argument = 0});
-        while (sim->now < until && step(sim))
+        while (sim->now < until && !sim->stopping && step(sim))
             ;
     }
     world_end(sim);

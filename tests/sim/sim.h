@@ -367,7 +367,9 @@ struct sim_script {
     void (*step)(struct sim *sim, uint32_t argument); /* SIM_EVENT_SCRIPT */
     uint32_t read_node;                               /* 1-based, 0: the sequencer */
     uint32_t counter[16];
-    bool with_ctrl; /* real ctrls run; else the script itself gives the orders */
+    uint64_t seed;    /* 0: 1 */
+    bool hide_frames; /* from the trace */
+    bool with_ctrl;   /* real ctrls run; else the script itself gives the orders */
 };
 
 struct sim {
