@@ -97,9 +97,10 @@ struct sim_config {
     uint64_t disk_ns;  /* mean time of a write of the record */
     uint64_t spawn_ns; /* mean time from starting a dataplane to its first turn */
     uint32_t disk_fail_ppm;
-    uint64_t command_every_ns;  /* an operator's commands; 0: none */
-    uint32_t cut_after_percent; /* how often a healed cluster is disturbed once more */
-    uint64_t heal_ns;           /* faults stop here at the latest */
+    uint64_t command_every_ns; /* an operator's commands; 0: none */
+    uint32_t disturb; /* one voter is cut off once more when all is well: 0 not, 1 wholly, 2 it is not heard, 3 it does
+                         not hear */
+    uint64_t heal_ns; /* faults stop here at the latest */
     /* clients */
     uint32_t depth;     /* requests in flight a client */
     uint64_t think_ns;  /* mean pause */
