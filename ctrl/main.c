@@ -16,6 +16,7 @@
 
 #include <event2/event.h>
 
+#include "../dataplane/workers/urgent.h"
 #include "io/http.h"
 #include "io/node.h"
 
@@ -155,7 +156,8 @@ static bool record_make(const struct ls_node *node, enum record_wanted wanted)
  * permitted it goes without. */
 static void be_prompt(void)
 {
-    (void)setpriority(PRIO_PROCESS, 0, -10);
+    if (!ls_thread_urgent())
+        (void)setpriority(PRIO_PROCESS, 0, -10);
     (void)mlockall(MCL_CURRENT | MCL_ONFAULT);
 }
 

@@ -35,6 +35,7 @@
 #include "workers/gp.h"
 #include "workers/lcore.h"
 #include "workers/net.h"
+#include "workers/urgent.h"
 
 struct options {
     const char *config;
@@ -611,6 +612,7 @@ static bool workers_run(void)
             return false;
         }
     }
+    (void)ls_thread_urgent(); /* every step of a fail-over passes through here */
     ls_link_run(&node.link);
     return true;
 }

@@ -44,6 +44,10 @@ struct cli {
     bool escaped;
     bool keep_going;
     bool all_counters;
+    bool accept_loss;
+    bool learner;
+    bool no_wait;
+    bool has_seed;
     bool has_version;
     bool has_by;
     uint16_t node; /* 0: not given */
@@ -54,6 +58,10 @@ struct cli {
     uint64_t version;
     uint64_t limit;
     uint64_t lines;
+    uint64_t for_ns;
+    uint64_t seed;
+    uint64_t count;
+    uint64_t every_ns;
     int64_t by;
     int operands;
     char **operand;
@@ -71,7 +79,7 @@ struct cli_command {
     enum cli_exit (*run)(struct cli *cli);
 };
 
-/* kv.c, load.c, status.c, log.c */
+/* kv.c, load.c, status.c, watch.c, operate.c, fault.c, log.c */
 enum cli_exit cli_kv_get(struct cli *cli);
 enum cli_exit cli_kv_put(struct cli *cli);
 enum cli_exit cli_kv_del(struct cli *cli);
@@ -81,6 +89,20 @@ enum cli_exit cli_kv_append(struct cli *cli);
 enum cli_exit cli_kv_scan(struct cli *cli);
 enum cli_exit cli_kv_load(struct cli *cli);
 enum cli_exit cli_status(struct cli *cli);
+enum cli_exit cli_watch(struct cli *cli);
+enum cli_exit cli_member_add(struct cli *cli);
+enum cli_exit cli_member_remove(struct cli *cli);
+enum cli_exit cli_member_promote(struct cli *cli);
+enum cli_exit cli_member_replace(struct cli *cli);
+enum cli_exit cli_sequencer_move(struct cli *cli);
+enum cli_exit cli_checkpoint_create(struct cli *cli);
+enum cli_exit cli_checkpoint_list(struct cli *cli);
+enum cli_exit cli_checkpoint_verify(struct cli *cli);
+enum cli_exit cli_checkpoint_restore(struct cli *cli);
+enum cli_exit cli_cluster_recover(struct cli *cli);
+enum cli_exit cli_fault_add(struct cli *cli);
+enum cli_exit cli_fault_list(struct cli *cli);
+enum cli_exit cli_fault_clear(struct cli *cli);
 enum cli_exit cli_log_dump(struct cli *cli);
 enum cli_exit cli_log_tail(struct cli *cli);
 
@@ -128,5 +150,45 @@ json_t *cli_http_get(const char *socket, const char *path, uint64_t timeout_ns, 
 /* Sockets to ask: --socket, that of --node, or those of all nodes in the file. Returns their number, 0 after saying
  * why. `of`: each one's node, 0 unknown. */
 uint32_t cli_sockets(struct cli *cli, const char **sockets, uint16_t *of);
+
+/* Any method; `body` (released) may be NULL. JSON of an answer 200 to 299; NULL: *text says why, *number is the errno
+ * that the node gave, 0 none. */
+json_t *cli_http_ask(const char *socket, const char *method, const char *path, json_t *body, uint64_t timeout_ns,
+                     long *code, int *number, char *text, size_t room);
+/* Says why there is no answer, and which exit code that is. */
+enum cli_exit cli_http_failed(const struct cli *cli, const char *socket, long code, int number, const char *text);
+
+/* ---- table.c ---- */
+
+#define CLI_CELL  64
+#define CLI_CELLS 9
+#define CLI_ROWS  64
+
+struct cli_table {
+    int columns;
+    int rows;
+    const char *title[CLI_CELLS];
+    char cell[CLI_ROWS][CLI_CELLS][CLI_CELL];
+};
+/* The next row's cells; NULL: there is no room for more. */
+char (*cli_table_row(struct cli_table *table))[CLI_CELL];
+void cli_table_print(const struct cli_table *table);
+void cli_cell_number(char *cell, const json_t *value);
+void cli_cell_text(char *cell, const json_t *value);
+void cli_cell_percent(char *cell, const json_t *value);
+
+/* ---- status.c, for watch.c ---- */
+
+void cli_members_print(const json_t *status);
+void cli_news_print(const json_t *status);
+
+/* ---- fault_words.c ---- */
+
+/* "drop 5% delay 200us cut 2,3", "stop 2s ctrl", "slow net 50us": what POST /v1/faults takes. NULL: *error says why. */
+json_t *cli_fault_words(int words, char *const *word, uint64_t for_ns, bool has_seed, uint64_t seed, char *error,
+                        size_t room);
+/* "2,3" or "clients": a bit for each node. */
+bool cli_nodes(const char *text, uint64_t *mask);
+json_t *cli_nodes_json(uint64_t mask);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Questions to lockstep-ctrl: HTTP over its unix socket by libcurl, JSON by jansson. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,15 +31,20 @@ static size_t body_take(char *bytes, size_t size, size_t n, void *user)
     return more;
 }
 
-static CURLcode perform(const char *socket, const char *path, uint64_t timeout_ns, struct body *body, long *code)
+static CURLcode perform(const char *socket, const char *method, const char *path, const char *sent, uint64_t timeout_ns,
+                        struct body *body, long *code)
 {
-    static CURL *curl; /* kept: log tail asks again and again */
+    static CURL *curl; /* kept: log tail and watch ask again and again */
     char url[512];
     if (!curl && (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(curl = curl_easy_init())))
         return CURLE_FAILED_INIT;
     snprintf(url, sizeof(url), "http://localhost%s", path);
+    curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
     curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+    if (sent)
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, sent);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(timeout_ns / 1000000 + 1));
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
@@ -50,25 +56,47 @@ static CURLcode perform(const char *socket, const char *path, uint64_t timeout_n
     return rc;
 }
 
-json_t *cli_http_get(const char *socket, const char *path, uint64_t timeout_ns, long *code, char *text, size_t room)
+json_t *cli_http_ask(const char *socket, const char *method, const char *path, json_t *sent, uint64_t timeout_ns,
+                     long *code, int *number, char *text, size_t room)
 {
     struct body body = {NULL, 0};
     json_error_t error;
+    char *words = sent ? json_dumps(sent, JSON_COMPACT) : NULL;
     *code = 0;
-    CURLcode rc = perform(socket, path, timeout_ns, &body, code);
+    *number = 0;
+    json_decref(sent);
+    CURLcode rc = perform(socket, method, path, words, timeout_ns, &body, code);
+    free(words);
     if (rc != CURLE_OK) {
         snprintf(text, room, "%s", curl_easy_strerror(rc));
+        /* sent, and no answer: it may have been done */
+        *number = rc == CURLE_OPERATION_TIMEDOUT && strcmp(method, "GET") != 0 ? ETIMEDOUT : 0;
         free(body.bytes);
         return NULL;
     }
     json_t *json = body.bytes ? json_loadb(body.bytes, body.length, 0, &error) : NULL;
     free(body.bytes);
-    if (*code == 200 && json_is_object(json))
+    if (*code >= 200 && *code < 300 && json_is_object(json))
         return json;
     const char *why = json_string_value(json_object_get(json, "error"));
+    *number = (int)json_integer_value(json_object_get(json, "errno"));
     snprintf(text, room, "%s", why ? why : "the answer is not the expected JSON: is it lockstep-ctrl's socket?");
     json_decref(json);
     return NULL;
+}
+
+json_t *cli_http_get(const char *socket, const char *path, uint64_t timeout_ns, long *code, char *text, size_t room)
+{
+    int number;
+    return cli_http_ask(socket, "GET", path, NULL, timeout_ns, code, &number, text, room);
+}
+
+enum cli_exit cli_http_failed(const struct cli *cli, const char *socket, long code, int number, const char *text)
+{
+    cli_say(cli, "%s%s%s", code ? "" : socket, code ? "" : ": ", text);
+    if (number == ETIMEDOUT || number == ECANCELED)
+        return CLI_UNKNOWN;
+    return code ? CLI_REFUSED : CLI_UNREACHABLE;
 }
 
 uint32_t cli_sockets(struct cli *cli, const char **sockets, uint16_t *of)

@@ -47,6 +47,44 @@ static const struct cli_command commands[] = {
      cli_kv_load},
     {"status", NULL, ASK "C", 0, 0, "[options]",
      "Shows what the nodes on this host know. Exit code 1: one of them is not serving.", cli_status},
+    {"watch", NULL, ASK "GH", 0, 0, "[options]",
+     "Shows the cluster again and again: drawn anew on a terminal, else a line each time.", cli_watch},
+    {"member", "add", ASK "uw", 1, 3, "NODE [IP:PORT CTRL-IP:PORT] [options]",
+     "Adds a node as learner; it becomes a voter by itself when it has caught up. Without addresses: those that the\n"
+     "cluster file has for it. First run lockstep-ctrl join there, and start it.",
+     cli_member_add},
+    {"member", "remove", ASK "w", 1, 1, "NODE [options]", "Removes a node. The sequencer is moved away first.",
+     cli_member_remove},
+    {"member", "promote", ASK "w", 1, 1, "NODE [options]", "Makes a learner that has caught up a voter.",
+     cli_member_promote},
+    {"member", "replace", ASK "w", 2, 4, "NODE NEW-NODE [IP:PORT CTRL-IP:PORT] [options]",
+     "Adds the new node, waits until it is a voter, and removes the other.", cli_member_replace},
+    {"sequencer", "move", ASK "w", 1, 1, "NODE [options]",
+     "Makes another voter the sequencer, without an error at any client.", cli_sequencer_move},
+    {"checkpoint", "create", ASK "w", 0, 0, "[options]", "Has a node write a checkpoint while it goes on.",
+     cli_checkpoint_create},
+    {"checkpoint", "list", ASK, 0, 0, "[options]", "Shows the checkpoints of the nodes on this host.",
+     cli_checkpoint_list},
+    {"checkpoint", "verify", ASK "w", 1, 1, "NAME [options]", "Reads a whole checkpoint and checks every byte.",
+     cli_checkpoint_verify},
+    {"checkpoint", "restore", ASK "w", 1, 1, "NAME [options]",
+     "Has a node take a checkpoint in place of its log and state: only one that is behind what the others still hold\n"
+     "(it also gets one by itself). To begin a whole cluster again: cluster recover.",
+     cli_checkpoint_restore},
+    {"cluster", "recover", "cNA", 0, 0, "[--node N --accept-loss] [options]",
+     "Says how a cluster begins again whose majority lost its memory, and does it on this node with --accept-loss.",
+     cli_cluster_recover},
+    {"fault", "add", ASK "DR", 1, -1, "FAULT... [options]",
+     "Makes a fault on purpose at one node (faults_allowed: yes). Of its network, any of these together:\n"
+     "  drop 5%  duplicate 1%  corrupt 0.1%  reorder 2% span 8  delay 200us  jitter 50us  rate 10M\n"
+     "  cut 2,3 (both ways; cut-in, cut-out; clients stands for all clients)\n"
+     "or one of these alone:\n"
+     "  stop 2s [dataplane|ctrl|node]   crash [dataplane|ctrl|node]   slow net|apply|journal 50us\n"
+     "  stall net|apply|journal 100ms   flip (one bit of the state)   partition 1,2/3 (at all nodes here)",
+     cli_fault_add},
+    {"fault", "list", ASK, 0, 0, "[options]", "Shows the faults in force.", cli_fault_list},
+    {"fault", "clear", ASK, 0, 1, "[ID] [options]", "Ends one fault of a node, or all at the nodes on this host.",
+     cli_fault_clear},
     {"log", "dump", ASK "FE", 0, 0, "[--from SEQ] [--to SEQ] [options]",
      "Prints the committed entries that a node still holds: seq, time in s, kind, session/number and client, "
      "operation.",
@@ -67,7 +105,7 @@ static void print_commands(FILE *out, const char *noun)
         char name[32];
         snprintf(name, sizeof(name), "%s%s%s", commands[i].noun, commands[i].verb ? " " : "",
                  commands[i].verb ? commands[i].verb : "");
-        fprintf(out, "  %-14s %s\n", name, commands[i].usage);
+        fprintf(out, "  %-18s %s\n", name, commands[i].usage);
     }
     fputs("\nlockstep COMMAND --help says more about each, and what the exit codes mean.\n", out);
 }

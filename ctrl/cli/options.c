@@ -36,6 +36,13 @@ static const struct option_text options[] = {
      NULL,
      {"escaped", 0, NULL, 'e'}},
     {"go on after lines that fail", NULL, {"keep-going", 0, NULL, 'g'}},
+    {"ends by itself after this long", "TIME", {"for", 1, NULL, 'D'}},
+    {"the same dice each time", "N", {"seed", 1, NULL, 'R'}},
+    {"yes, what was ordered after the checkpoint is to be lost", NULL, {"accept-loss", 0, NULL, 'A'}},
+    {"stays a learner until lockstep member promote", NULL, {"learner", 0, NULL, 'u'}},
+    {"do not wait for the end", NULL, {"no-wait", 0, NULL, 'w'}},
+    {"so many times (default: until interrupted)", "N", {"count", 1, NULL, 'G'}},
+    {"time between two (default 1s)", "TIME", {"every", 1, NULL, 'H'}},
     {"this text", NULL, {"help", 0, NULL, 'h'}},
 };
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
@@ -105,6 +112,8 @@ static const char *allowed(int letter)
     switch (letter) {
     case 'T':
     case 't':
+    case 'D':
+    case 'H':
         return "a whole number with ns, us, ms, s, m, h or d behind it, above 0";
     case 'N':
         return "a node id, 1 to 63";
@@ -114,9 +123,34 @@ static const char *allowed(int letter)
         return "a whole number, also negative";
     case 'n':
     case 'l':
+    case 'G':
         return "a whole number, at least 1";
     default:
         return "a whole number";
+    }
+}
+
+/* Those of the operators' commands. */
+static bool take_operate(struct cli *cli, int letter, const char *text)
+{
+    switch (letter) {
+    case 'D':
+        return cli_duration(text, &cli->for_ns) && cli->for_ns > 0;
+    case 'R':
+        cli->has_seed = true;
+        return cli_number(text, &cli->seed) && cli->seed <= INT64_MAX;
+    case 'A':
+        return cli->accept_loss = true;
+    case 'u':
+        return cli->learner = true;
+    case 'w':
+        return cli->no_wait = true;
+    case 'G':
+        return cli_number(text, &cli->count) && cli->count > 0;
+    case 'H':
+        return cli_duration(text, &cli->every_ns) && cli->every_ns > 0;
+    default:
+        return false;
     }
 }
 
@@ -172,7 +206,7 @@ static bool take(struct cli *cli, int letter, const char *text)
     case 'g':
         return cli->keep_going = true;
     default:
-        return false;
+        return take_operate(cli, letter, text);
     }
 }
 

@@ -8,61 +8,6 @@
 
 #include "cli.h"
 
-#define CELL  32
-#define CELLS 8
-
-/* ---- tables ---- */
-
-struct table {
-    int columns;
-    int rows;
-    const char *title[CELLS];
-    char cell[LS_NODE_ID_MAX + 1][CELLS][CELL];
-};
-
-static void table_print(const struct table *table)
-{
-    int width[CELLS];
-    for (int c = 0; c < table->columns; c++) {
-        width[c] = (int)strlen(table->title[c]);
-        for (int r = 0; r < table->rows; r++)
-            if ((int)strlen(table->cell[r][c]) > width[c])
-                width[c] = (int)strlen(table->cell[r][c]);
-    }
-    for (int r = -1; r < table->rows; r++) {
-        for (int c = 0; c < table->columns; c++) {
-            const char *text = r < 0 ? table->title[c] : table->cell[r][c];
-            printf(c + 1 < table->columns ? "%-*s  " : "%.*s%s", c + 1 < table->columns ? width[c] : 0, text,
-                   c + 1 < table->columns ? "" : text);
-        }
-        putchar('\n');
-    }
-}
-
-static void cell_number(char *cell, const json_t *value)
-{
-    if (json_is_integer(value))
-        snprintf(cell, CELL, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    else if (json_is_real(value))
-        snprintf(cell, CELL, "%.1f", json_real_value(value));
-    else
-        snprintf(cell, CELL, "-");
-}
-
-static void cell_text(char *cell, const json_t *value)
-{
-    const char *text = json_string_value(value);
-    snprintf(cell, CELL, "%s", text && text[0] ? text : "-");
-}
-
-static void cell_percent(char *cell, const json_t *value)
-{
-    if (json_is_number(value))
-        snprintf(cell, CELL, "%.1f %%", json_number_value(value) * 100);
-    else
-        snprintf(cell, CELL, "-");
-}
-
 static json_int_t number(const json_t *object, const char *key)
 {
     return json_integer_value(json_object_get(object, key));
@@ -76,47 +21,78 @@ static const char *text(const json_t *object, const char *key)
 
 /* ---- one node ---- */
 
-static void print_members(const json_t *status)
+static void cell_flag(char *cell, const json_t *value, const char *yes, const char *no)
 {
-    struct table table = {.columns = 6, .title = {"MEMBER", "ROLE", "ADDRESS", "HEARD MS AGO", "ACKED", "APPLIED SEQ"}};
+    snprintf(cell, CLI_CELL, "%s", json_is_true(value) ? yes : json_is_false(value) ? no : "-");
+}
+
+void cli_members_print(const json_t *status)
+{
+    struct cli_table table = {
+        .columns = 9,
+        .title = {"MEMBER", "ROLE", "ADDRESS", "STATE", "COUNTS", "LINK", "HEARD MS AGO", "LAG", "APPLIED SEQ"}};
     size_t i;
     json_t *member;
     json_int_t sequencer = number(status, "sequencer");
     json_array_foreach(json_object_get(status, "members"), i, member)
     {
-        if (table.rows > LS_NODE_ID_MAX)
-            break;
-        char(*cell)[CELL] = table.cell[table.rows++];
+        char(*cell)[CLI_CELL] = cli_table_row(&table);
         json_int_t node = number(member, "node");
-        snprintf(cell[0], CELL, "%" JSON_INTEGER_FORMAT "%s", node, node == sequencer ? " sequencer" : "");
-        cell_text(cell[1], json_object_get(member, "role"));
-        cell_text(cell[2], json_object_get(member, "address"));
-        cell_number(cell[3], json_object_get(member, "heard_ms"));
-        cell_number(cell[4], json_object_get(member, "acked"));
-        cell_number(cell[5], json_object_get(member, "applied_seq"));
+        if (!cell)
+            break;
+        snprintf(cell[0], CLI_CELL, "%" JSON_INTEGER_FORMAT "%s", node, node == sequencer ? " sequencer" : "");
+        cli_cell_text(cell[1], json_object_get(member, "role"));
+        cli_cell_text(cell[2], json_object_get(member, "address"));
+        if (json_is_true(json_object_get(member, "stalled")))
+            snprintf(cell[3], CLI_CELL, "STALLED");
+        else
+            cli_cell_text(cell[3], json_object_get(member, "replica"));
+        cell_flag(cell[4], json_object_get(member, "counts"), "yes", "NO");
+        cell_flag(cell[5], json_object_get(member, "linked"), "up", "DOWN");
+        cli_cell_number(cell[6], json_object_get(member, "heard_ms"));
+        cli_cell_number(cell[7], json_object_get(member, "lag"));
+        cli_cell_number(cell[8], json_object_get(member, "applied_seq"));
     }
-    table_print(&table);
+    cli_table_print(&table);
+}
+
+/* What is wrong, and what is under way. */
+void cli_news_print(const json_t *status)
+{
+    const json_t *rejoin = json_object_get(status, "rejoin");
+    const json_t *checkpoint = json_object_get(status, "checkpoint");
+    size_t i;
+    json_t *alarm;
+    json_array_foreach(json_object_get(status, "alarms"), i, alarm)
+        printf("! %s\n", json_string_value(alarm) ? json_string_value(alarm) : "?");
+    if (strcmp(text(status, "change"), "-") != 0)
+        printf("Change under way: %s\n", text(status, "change"));
+    if (json_is_object(rejoin))
+        printf("Coming back in: %.1f %% of the log is here\n", 100 * json_real_value(json_object_get(rejoin, "share")));
+    if (json_is_object(checkpoint))
+        printf("Checkpoint: %s, %.1f of %.1f MB\n", text(checkpoint, "what"), (double)number(checkpoint, "bytes") / 1e6,
+               (double)number(checkpoint, "expected") / 1e6);
 }
 
 static void print_workers(const json_t *dataplane)
 {
-    struct table table = {.columns = 5, .title = {"WORKER", "CPU", "BUSY", "LAST TURN MS AGO", "LONGEST TURN US"}};
+    struct cli_table table = {.columns = 5, .title = {"WORKER", "CPU", "BUSY", "LAST TURN MS AGO", "LONGEST TURN US"}};
     size_t i;
     json_t *worker;
     json_array_foreach(json_object_get(dataplane, "workers"), i, worker)
     {
-        if (table.rows > LS_NODE_ID_MAX)
+        char(*cell)[CLI_CELL] = cli_table_row(&table);
+        if (!cell)
             break;
-        char(*cell)[CELL] = table.cell[table.rows++];
-        cell_text(cell[0], json_object_get(worker, "name"));
-        cell_number(cell[1], json_object_get(worker, "cpu"));
-        cell_percent(cell[2], json_object_get(worker, "busy"));
-        cell_number(cell[3], json_object_get(worker, "heartbeat_age_ms"));
-        cell_number(cell[4], json_object_get(worker, "longest_turn_us"));
+        cli_cell_text(cell[0], json_object_get(worker, "name"));
+        cli_cell_number(cell[1], json_object_get(worker, "cpu"));
+        cli_cell_percent(cell[2], json_object_get(worker, "busy"));
+        cli_cell_number(cell[3], json_object_get(worker, "heartbeat_age_ms"));
+        cli_cell_number(cell[4], json_object_get(worker, "longest_turn_us"));
     }
     if (table.rows > 0) {
         putchar('\n');
-        table_print(&table);
+        cli_table_print(&table);
     }
 }
 
@@ -158,9 +134,10 @@ static void print_node(const struct cli *cli, const json_t *status)
     putchar('\n');
     if (strcmp(text(status, "problem"), "-") != 0)
         printf("Problem: %s\n", text(status, "problem"));
+    cli_news_print(status);
     if (!json_is_true(json_object_get(dataplane, "alive"))) {
         printf("Dataplane: not running: %s\n\n", text(dataplane, "reason"));
-        print_members(status);
+        cli_members_print(status);
         return;
     }
     printf("Dataplane: pid %" JSON_INTEGER_FORMAT ", incarnation %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT
@@ -175,7 +152,7 @@ static void print_node(const struct cli *cli, const json_t *status)
            number(dataplane, "last_seq"), number(dataplane, "applied_seq"), number(dataplane, "last"),
            number(dataplane, "commit"), (double)number(dataplane, "log_time") / 1e9, text(dataplane, "digest"),
            number(dataplane, "digest_seq"));
-    print_members(status);
+    cli_members_print(status);
     print_workers(dataplane);
     print_counters(cli, dataplane);
 }

@@ -194,6 +194,7 @@ struct ls_ctrl {
     /* membership: the newest known, of the own log as soon as it has one */
     struct ls_membership members;
     bool members_committed;
+    uint64_t removed_seq;             /* this node is not in the membership of that entry; 0: it never was left out */
     bool members_own;                 /* of the own log */
     struct ls_membership own_members; /* of the own log, count 0: it has none */
     bool own_committed;
@@ -305,6 +306,8 @@ void ctrl_reached(struct ls_ctrl *c, const struct ls_control_epoch *reached);
 /* ---- members.c ---- */
 void ctrl_members_set(struct ls_ctrl *c, const struct ls_membership *members, bool committed);
 void ctrl_members_heard(struct ls_ctrl *c, const struct ls_membership *members, bool committed);
+/* A committed membership, its entry's seq, is without this node. */
+void ctrl_members_removed(struct ls_ctrl *c, uint64_t seq);
 void ctrl_members_step(struct ls_ctrl *c);
 void ctrl_members_push(struct ls_ctrl *c, uint16_t node);
 

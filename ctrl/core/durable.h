@@ -14,9 +14,9 @@ struct ls_durable {
     uint16_t node;
     uint16_t vote;        /* node that this one voted for in epoch `promise`; 0: none */
     uint64_t incarnation; /* of the dataplane started last; 0: never started */
-    uint64_t counts;      /* the incarnation that may vote and count; 0: none. Another than `incarnation`: memory lost */
-    uint64_t promise;     /* no frame of an older epoch is accepted or acknowledged; 0: none was ever promised */
-    bool founder;         /* made by bootstrap, and no epoch promised yet: an empty log is right */
+    uint64_t counts;  /* the incarnation that may vote and count; 0: none. Another than `incarnation`: memory lost */
+    uint64_t promise; /* no frame of an older epoch is accepted or acknowledged; 0: none was ever promised */
+    bool founder;     /* made by bootstrap, and no epoch promised yet: an empty log is right */
     struct ls_membership members; /* the newest one heard of, to find the peers by; never used to count votes */
 };
 

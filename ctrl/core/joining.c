@@ -122,7 +122,7 @@ static void ask_step(struct ls_ctrl *c)
     ctrl_wake(c, j->since_ns + c->times.answer);
 }
 
-static void refusal_take(struct ls_ctrl *c, uint16_t node, enum ls_peer_join_refusal refused)
+static void refusal_take(struct ls_ctrl *c, uint16_t node, enum ls_peer_join_refusal refused, uint64_t members_seq)
 {
     struct joining *j = &c->joining;
 
@@ -132,9 +132,8 @@ static void refusal_take(struct ls_ctrl *c, uint16_t node, enum ls_peer_join_ref
             ctrl_problem(c, "node %u is no member yet: lockstep member add on any member", c->config.node);
             break;
         }
-        ctrl_problem(c, "node %u was removed from the cluster", c->config.node);
-        c->phase = LS_CTRL_REMOVED;
-        break;
+        ctrl_members_removed(c, members_seq);
+        return;
     case LS_JOIN_INCARNATION:
         ctrl_refuse(c,
                     "the sequencer knows a newer incarnation of this node than %" PRIu64
@@ -162,7 +161,7 @@ void ctrl_join_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct
     if (j->stage != JOINING_ASK || id != j->id || node != j->sequencer)
         return;
     if (reply->refused != LS_JOIN_TAKEN) {
-        refusal_take(c, node, (enum ls_peer_join_refusal)reply->refused);
+        refusal_take(c, node, (enum ls_peer_join_refusal)reply->refused, reply->members_seq);
         return;
     }
     if (reply->epoch < c->next.promise || reply->epoch == 0 || members->count == 0 ||

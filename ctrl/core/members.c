@@ -24,8 +24,10 @@ void ctrl_members_push(struct ls_ctrl *c, uint16_t node)
         ctrl_send_members(c, node, LS_PEER_MEMBERS, 0, 0, &head, sizeof(head), &c->members);
 }
 
-static void removed(struct ls_ctrl *c)
+void ctrl_members_removed(struct ls_ctrl *c, uint64_t seq)
 {
+    if (seq > c->removed_seq)
+        c->removed_seq = seq;
     if (c->phase == LS_CTRL_REMOVED || c->phase == LS_CTRL_REFUSED)
         return;
     ctrl_problem(c, "node %u was removed from the cluster: its dataplane is stopped", c->config.node);
@@ -79,10 +81,10 @@ void ctrl_members_heard(struct ls_ctrl *c, const struct ls_membership *members, 
 {
     bool was = ls_membership_find(&c->members, c->config.node) != NULL && c->disk.promise > 0;
 
-    if (members->seq <= c->members.seq)
+    if (members->seq < c->members.seq || (members->seq == c->members.seq && c->members_committed >= committed))
         return;
     if (committed && was && ls_membership_find(members, c->config.node) == NULL) {
-        removed(c);
+        ctrl_members_removed(c, members->seq);
         return;
     }
     if (!c->members_own && ls_membership_find(members, c->config.node) != NULL)
@@ -118,10 +120,18 @@ void ctrl_members_step(struct ls_ctrl *c)
         members_use(c, &c->own_members, c->own_committed, true);
     if (c->phase == LS_CTRL_FULL && c->members_own && c->members_committed &&
         ls_membership_find(&c->members, c->config.node) == NULL)
-        removed(c);
+        ctrl_members_removed(c, c->members.seq);
     /* Lazily: only to find the others by after a start. */
     if (c->members.seq > 0 && !same(&c->next.members, &c->members) &&
         (c->members_committed || c->next.members.seq < c->members.seq))
         c->next.members = c->members;
+    /* Added again under its id: its record is whole, so it comes back as any new incarnation. */
+    if (c->phase == LS_CTRL_REMOVED && !c->running && c->members.seq > c->removed_seq && c->members_committed) {
+        ctrl_say(c, LS_CTRL_INFO, "node %u is a member again", c->config.node);
+        c->problem[0] = '\0';
+        c->phase = LS_CTRL_WAITING;
+        c->restart_ns = c->now;
+        c->again = true;
+    }
     links_step(c);
 }

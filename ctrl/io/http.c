@@ -4,8 +4,9 @@
  * answer, the time-out or the dataplane's end, one of which always comes. If the client goes away first, libevent lets
  * go of the connection and keeps the request for us (it is not done yet), and the late reply only frees it.
  */
-#include "http.h"
+#include "http_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,13 +17,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <arpa/inet.h>
+
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/http.h>
 #include <event2/keyvalq_struct.h>
-#include <event2/listener.h>
 
 #include "../../dataplane/workers/clock.h"
+#include "metrics.h"
 #include "status.h"
 
 #define BODY_MAX        65536
@@ -32,18 +33,9 @@
 #define READ_AHEAD_MAX  (2 * BODY_MAX) /* more than the largest request */
 #define ACCEPT_PAUSE_US 100000
 
-struct ls_http {
-    struct ls_node *node;
-    struct evhttp *server;
-    struct evconnlistener *listener; /* the server's */
-    struct event *accept_timer;
-    bool accept_said;
-    dev_t device; /* of the socket's file: at the end only our own is removed */
-    ino_t inode;
-};
+/* ---- answers ---- */
 
-/* Takes the reference to `json`. */
-static void reply(struct evhttp_request *request, int code, const char *reason, json_t *json)
+void ls_http_reply(struct evhttp_request *request, int code, const char *reason, json_t *json)
 {
     struct evbuffer *body = evbuffer_new();
     char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
@@ -60,26 +52,147 @@ static void reply(struct evhttp_request *request, int code, const char *reason, 
         evbuffer_free(body);
 }
 
-static void reply_error(struct evhttp_request *request, int code, const char *reason, const char *text)
+static const char *reason_of(int code)
 {
-    reply(request, code, reason, json_pack("{s:s}", "error", text));
+    switch (code) {
+    case HTTP_BADREQUEST:
+        return "Bad Request";
+    case 403:
+        return "Forbidden";
+    case HTTP_NOTFOUND:
+        return "Not Found";
+    case HTTP_BADMETHOD:
+        return "Method Not Allowed";
+    case 409:
+        return "Conflict";
+    case HTTP_NOTIMPLEMENTED:
+        return "Not Implemented";
+    case HTTP_SERVUNAVAIL:
+        return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
+    default:
+        return "Error";
+    }
 }
 
-static bool method_is(struct evhttp_request *request, enum evhttp_cmd_type wanted, const char *name)
+void ls_http_error(struct evhttp_request *request, int code, const char *text)
 {
-    if (evhttp_request_get_command(request) == wanted)
+    ls_http_reply(request, code, reason_of(code), json_pack("{s:s}", "error", text));
+}
+
+static int code_of(int error)
+{
+    switch (error) {
+    case EINVAL:
+        return HTTP_BADREQUEST;
+    case EPERM:
+        return 403;
+    case ENOENT:
+        return HTTP_NOTFOUND;
+    case EAGAIN:
+    case EBUSY:
+        return HTTP_SERVUNAVAIL;
+    case ENOTSUP:
+        return HTTP_NOTIMPLEMENTED;
+    case ETIMEDOUT:
+        return 504;
+    default:
+        return 409;
+    }
+}
+
+void ls_http_refuse(struct evhttp_request *request, int error, const char *text)
+{
+    int code = code_of(error);
+
+    ls_http_reply(request, code, reason_of(code), json_pack("{s:s, s:i}", "error", text, "errno", error));
+}
+
+json_t *ls_http_body(struct evhttp_request *request)
+{
+    struct evbuffer *body = evhttp_request_get_input_buffer(request);
+    size_t length = evbuffer_get_length(body);
+    const unsigned char *bytes = evbuffer_pullup(body, -1);
+    json_t *json = bytes != NULL ? json_loadb((const char *)bytes, length, JSON_REJECT_DUPLICATES, NULL) : NULL;
+
+    if (json_is_object(json))
+        return json;
+    json_decref(json);
+    ls_http_error(request, HTTP_BADREQUEST, json == NULL ? "the body is not JSON" : "the body is no JSON object");
+    return NULL;
+}
+
+bool ls_http_method(struct evhttp_request *request, unsigned allowed, const char *names)
+{
+    if (evhttp_request_get_command(request) & allowed)
         return true;
-    evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", name);
-    reply_error(request, HTTP_BADMETHOD, "Method Not Allowed", "this path takes another method: see the Allow header");
+    evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", names);
+    ls_http_error(request, HTTP_BADMETHOD, "this path takes another method: see the Allow header");
     return false;
 }
 
+/* ---- requests that wait ---- */
+
+struct ls_http_waiter *ls_http_wait(struct ls_http *http, struct evhttp_request *request)
+{
+    struct ls_http_waiter *waiter = malloc(sizeof(*waiter));
+
+    if (waiter == NULL) {
+        ls_http_error(request, HTTP_SERVUNAVAIL, "out of memory");
+        return NULL;
+    }
+    *waiter = (struct ls_http_waiter){.http = http, .request = request, .next = http->waiters};
+    http->waiters = waiter;
+    return waiter;
+}
+
+struct evhttp_request *ls_http_waited(struct ls_http_waiter *waiter)
+{
+    struct evhttp_request *request = waiter->request;
+
+    if (waiter->http != NULL) {
+        struct ls_http_waiter **at = &waiter->http->waiters;
+
+        while (*at != waiter)
+            at = &(*at)->next;
+        *at = waiter->next;
+    }
+    free(waiter);
+    return request;
+}
+
+/* ---- readings ---- */
+
 static void on_status(struct evhttp_request *request, void *argument)
 {
+    static struct ls_operate_view view; /* large */
     struct ls_http *http = argument;
 
-    if (method_is(request, EVHTTP_REQ_GET, "GET"))
-        reply(request, HTTP_OK, "OK", ls_status_json(http->node, ls_now_ns()));
+    if (!ls_http_method(request, EVHTTP_REQ_GET, "GET"))
+        return;
+    ls_operate_view(http->node, &view);
+    ls_http_reply(request, HTTP_OK, "OK", ls_status_json(&view, ls_now_ns()));
+}
+
+static void on_metrics(struct evhttp_request *request, void *argument)
+{
+    static struct ls_operate_view view;
+    struct ls_http *http = argument;
+    struct evbuffer *body;
+
+    if (!ls_http_method(request, EVHTTP_REQ_GET, "GET"))
+        return;
+    body = evbuffer_new();
+    ls_operate_view(http->node, &view);
+    if (body == NULL || !ls_metrics_write(body, &view, ls_faults_list(http->faults), ls_now_ns())) {
+        evhttp_send_error(request, HTTP_INTERNAL, "out of memory");
+    } else {
+        evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", LS_METRICS_TYPE);
+        evhttp_send_reply(request, HTTP_OK, "OK", body);
+    }
+    if (body != NULL)
+        evbuffer_free(body);
 }
 
 /* A number of the query, `missing` where it is not there. False: not a number. */
@@ -98,19 +211,28 @@ static bool query_number(struct evkeyvalq *query, const char *key, uint64_t miss
 
 static void on_log_answer(void *user, const struct ls_control_header *header, const uint8_t *body, const char *why)
 {
+    struct evhttp_request *request = ls_http_waited(user);
+
+    if (request == NULL)
+        return;
     if (header == NULL || header->type != LS_CONTROL_LOG_BYTES)
-        reply_error(user, 504, "Gateway Timeout", why != NULL ? why : "the dataplane gave another answer");
+        ls_http_error(request, 504, why != NULL ? why : "the dataplane gave another answer");
     else
-        reply(user, HTTP_OK, "OK", ls_log_json(body));
+        ls_http_reply(request, HTTP_OK, "OK", ls_log_json(body));
 }
 
-static void ask_or_refuse(struct ls_http *http, struct evhttp_request *request, enum ls_control_type type,
-                          const void *body, size_t size, ls_ask_answer answer)
+static void log_ask(struct ls_http *http, struct evhttp_request *request, const struct ls_control_log *ask)
 {
-    if (!ls_node_ask(http->node, type, body, size, answer, request))
-        reply_error(request, HTTP_SERVUNAVAIL, "Service Unavailable",
-                    http->node->dataplane.fd < 0 ? "there is no dataplane to ask: see GET /v1/status"
-                                                 : "too many questions wait for the dataplane: try again");
+    static struct ls_operate_view view;
+    struct ls_http_waiter *waiter = ls_http_wait(http, request);
+
+    if (waiter == NULL || ls_operate_ask(http->node, LS_CONTROL_LOG, ask, sizeof(*ask), on_log_answer, waiter))
+        return;
+    (void)ls_http_waited(waiter);
+    ls_operate_view(http->node, &view);
+    ls_http_error(request, HTTP_SERVUNAVAIL,
+                  view.linked ? "too many questions wait for the dataplane: try again"
+                              : "there is no dataplane to ask: see GET /v1/status");
 }
 
 static void on_log(struct evhttp_request *request, void *argument)
@@ -121,88 +243,41 @@ static void on_log(struct evhttp_request *request, void *argument)
     uint64_t seq, bytes;
     bool good;
 
-    if (!method_is(request, EVHTTP_REQ_GET, "GET"))
+    if (!ls_http_method(request, EVHTTP_REQ_GET, "GET"))
         return;
     if (evhttp_parse_query_str(text != NULL ? text : "", &query) != 0) {
-        reply_error(request, HTTP_BADREQUEST, "Bad Request", "the query is malformed");
+        ls_http_error(request, HTTP_BADREQUEST, "the query is malformed");
         return;
     }
     good = query_number(&query, "seq", 0, &seq);
     good = query_number(&query, "bytes", LOG_BYTES_MAX, &bytes) && good;
     evhttp_clear_headers(&query);
     if (!good) {
-        reply_error(request, HTTP_BADREQUEST, "Bad Request",
-                    "seq and bytes are whole numbers, as in ?seq=1&bytes=4096");
+        ls_http_error(request, HTTP_BADREQUEST, "seq and bytes are whole numbers, as in ?seq=1&bytes=4096");
         return;
     }
     ask.seq = seq;
     ask.bytes = (uint32_t)(bytes < LOG_BYTES_MAX ? bytes : LOG_BYTES_MAX);
-    ask_or_refuse(argument, request, LS_CONTROL_LOG, &ask, sizeof(ask), on_log_answer);
-}
-
-static void on_fault_answer(void *user, const struct ls_control_header *header, const uint8_t *body, const char *why)
-{
-    struct ls_control_done done;
-    char text[LS_CONTROL_TEXT_MAX + 1];
-    size_t length;
-
-    if (header == NULL || header->type != LS_CONTROL_DONE) {
-        reply_error(user, 504, "Gateway Timeout", why != NULL ? why : "the dataplane gave another answer");
-        return;
-    }
-    memcpy(&done, body, sizeof(done));
-    if (done.error == 0) {
-        reply(user, HTTP_OK, "OK", json_pack("{s:b}", "done", 1));
-        return;
-    }
-    length = header->size - sizeof(done);
-    memcpy(text, body + sizeof(done), length);
-    text[length] = '\0';
-    reply_error(user,
-                done.error == EPERM   ? 403
-                : done.error == EBUSY ? HTTP_SERVUNAVAIL
-                                      : HTTP_BADREQUEST,
-                "Refused", text);
-}
-
-static void on_fault(struct evhttp_request *request, void *argument)
-{
-    struct ls_http *http = argument;
-    struct evbuffer *body = evhttp_request_get_input_buffer(request);
-    size_t length = evbuffer_get_length(body);
-    const unsigned char *bytes = evbuffer_pullup(body, -1);
-    struct ls_control_fault fault;
-    char text[256];
-    json_error_t error;
-    json_t *json;
-    int result;
-
-    if (!method_is(request, EVHTTP_REQ_POST, "POST"))
-        return;
-    if (!http->node->config->faults_allowed) {
-        reply_error(request, 403, "Forbidden",
-                    "faults are not allowed: set faults_allowed: yes in the cluster file and restart the node");
-        return;
-    }
-    json = bytes != NULL ? json_loadb((const char *)bytes, length, JSON_REJECT_DUPLICATES, &error) : NULL;
-    if (json == NULL) {
-        reply_error(request, HTTP_BADREQUEST, "Bad Request", "the body is not JSON");
-        return;
-    }
-    result = ls_fault_parse(json, &fault, text, sizeof(text));
-    json_decref(json);
-    if (result != 0)
-        reply_error(request, HTTP_BADREQUEST, "Bad Request", text);
-    else
-        ask_or_refuse(http, request, LS_CONTROL_FAULT, &fault, sizeof(fault), on_fault_answer);
+    log_ask(argument, request, &ask);
 }
 
 static void on_other(struct evhttp_request *request, void *argument)
 {
-    (void)argument;
-    reply_error(request, HTTP_NOTFOUND, "Not Found",
-                "no such path: GET /v1/status, GET /v1/log?seq=N&bytes=M, POST /v1/fault");
+    const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
+
+    if (!ls_http_operate_other(argument, request, path != NULL ? path : ""))
+        ls_http_error(request, HTTP_NOTFOUND,
+                      "no such path: GET /v1/status, /v1/log?seq=N&bytes=M, /v1/commands, /v1/checkpoints, /v1/faults, "
+                      "/metrics; POST /v1/members, /v1/sequencer/move, /v1/checkpoints, /v1/faults; DELETE /v1/faults");
 }
+
+static void on_other_metrics(struct evhttp_request *request, void *argument)
+{
+    (void)argument;
+    ls_http_error(request, HTTP_NOTFOUND, "no such path here: GET /metrics");
+}
+
+/* ---- listening ---- */
 
 /* A socket that a killed ctrl left behind is in the way; one that is listened on is another ctrl's, and anything else
  * at that place is nobody's to remove. False: it is in use. */
@@ -282,20 +357,102 @@ static void on_accept_error(struct evconnlistener *listener, void *argument)
         evconnlistener_disable(listener);
 }
 
+/* Said to one who comes while there is no room, and the connection is closed. */
+static void on_crowd(evutil_socket_t none, short what, void *argument)
+{
+    static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+                               "Connection: close\r\nContent-Length: 67\r\n\r\n"
+                               "{\"error\":\"too many connections to lockstep-ctrl: try again later\"}\n";
+    struct bufferevent *bufferevent = argument;
+    evutil_socket_t fd = bufferevent_getfd(bufferevent);
+
+    (void)none;
+    (void)what;
+    static_assert(sizeof("{\"error\":\"too many connections to lockstep-ctrl: try again later\"}\n") - 1 == 67,
+                  "the length said");
+    if (fd >= 0) {
+        (void)send(fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        (void)shutdown(fd, SHUT_RDWR); /* the server sees the end and lets go of it */
+    }
+    bufferevent_decref(bufferevent);
+}
+
+static bool was_let_go(struct bufferevent *bufferevent)
+{
+    void *owner = NULL;
+
+    bufferevent_getcb(bufferevent, NULL, NULL, NULL, &owner);
+    return owner == NULL; /* while a connection lives the server's callbacks have it as their argument */
+}
+
+static struct bufferevent **connection_slot(struct ls_http_connections *connections)
+{
+    struct bufferevent **slot = NULL;
+
+    for (int i = 0; i < LS_HTTP_CONNECTIONS_MAX; i++) {
+        struct bufferevent **at = &connections->open[i];
+
+        if (*at != NULL && was_let_go(*at)) {
+            bufferevent_decref(*at);
+            *at = NULL;
+        }
+        if (*at == NULL)
+            slot = at;
+    }
+    return slot;
+}
+
 /* A client that sends requests and reads no answers fills this much, not the memory. */
 static struct bufferevent *on_connection(struct event_base *base, void *argument)
 {
-    struct bufferevent *bufferevent = bufferevent_socket_new(base, -1, 0);
+    static const struct timeval now = {0};
+    struct ls_http_connections *connections = argument;
+    struct bufferevent **slot = connection_slot(connections);
+    struct bufferevent *bufferevent = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 
-    (void)argument;
-    if (bufferevent != NULL)
-        bufferevent_setwatermark(bufferevent, EV_READ, 0, READ_AHEAD_MAX);
+    if (bufferevent == NULL)
+        return NULL;
+    bufferevent_setwatermark(bufferevent, EV_READ, 0, READ_AHEAD_MAX);
+    bufferevent_incref(bufferevent);
+    if (slot != NULL) {
+        *slot = bufferevent;
+        return bufferevent;
+    }
+    if (!connections->http->crowd_said)
+        fprintf(stderr, "lockstep-ctrl: more than %d connections at once to the HTTP socket: refused (said once)\n",
+                LS_HTTP_CONNECTIONS_MAX);
+    connections->http->crowd_said = true;
+    if (event_base_once(base, -1, EV_TIMEOUT, on_crowd, bufferevent, &now) != 0)
+        bufferevent_decref(bufferevent); /* it stays, then, as one too many */
     return bufferevent;
+}
+
+static void connections_end(struct ls_http_connections *connections)
+{
+    for (int i = 0; i < LS_HTTP_CONNECTIONS_MAX; i++)
+        if (connections->open[i] != NULL)
+            bufferevent_decref(connections->open[i]);
+}
+
+static struct evhttp *server_make(struct ls_http *http, struct ls_http_connections *connections)
+{
+    struct evhttp *server = evhttp_new(ls_operate_base(http->node));
+
+    connections->http = http;
+    if (server == NULL)
+        return NULL;
+    evhttp_set_max_body_size(server, BODY_MAX);
+    evhttp_set_max_headers_size(server, HEADERS_MAX);
+    evhttp_set_timeout(server, IDLE_SECONDS);
+    evhttp_set_bevcb(server, on_connection, connections);
+    evhttp_set_cb(server, "/metrics", on_metrics, http);
+    return server;
 }
 
 static bool server_listen(struct ls_http *http)
 {
-    const char *path = http->node->self->ctrl_socket;
+    const char *path = ls_operate_self(http->node)->ctrl_socket;
+    struct event_base *base = ls_operate_base(http->node);
     int fd = unix_listen(http, path);
 
     if (fd < 0) {
@@ -306,9 +463,8 @@ static bool server_listen(struct ls_http *http)
                                   : strerror(errno));
         return false;
     }
-    http->accept_timer = evtimer_new(http->node->base, on_accept_again, http);
-    http->listener =
-        evconnlistener_new(http->node->base, NULL, http, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+    http->accept_timer = evtimer_new(base, on_accept_again, http);
+    http->listener = evconnlistener_new(base, NULL, http, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
     if (http->listener != NULL)
         evconnlistener_set_error_cb(http->listener, on_accept_error);
     if (http->accept_timer != NULL && http->listener != NULL &&
@@ -324,44 +480,95 @@ static bool server_listen(struct ls_http *http)
     return false;
 }
 
+/* Over TCP there are metrics and nothing else: whoever reaches the address may read them. */
+static bool metrics_listen(struct ls_http *http)
+{
+    struct ls_addr address = ls_operate_self(http->node)->metrics;
+    char text[INET_ADDRSTRLEN];
+    struct in_addr ip = {.s_addr = htonl(address.ip)};
+
+    if (address.port == 0)
+        return true;
+    http->metrics = server_make(http, &http->metrics_connections);
+    if (http->metrics == NULL) {
+        fprintf(stderr, "lockstep-ctrl: no memory for the HTTP server\n");
+        return false;
+    }
+    evhttp_set_allowed_methods(http->metrics, EVHTTP_REQ_GET);
+    evhttp_set_gencb(http->metrics, on_other_metrics, http);
+    inet_ntop(AF_INET, &ip, text, sizeof(text));
+    if (evhttp_bind_socket(http->metrics, text, address.port) == 0)
+        return true;
+    fprintf(
+        stderr,
+        "lockstep-ctrl: metrics: %s:%u cannot be listened on: %s. Give this node an address of this machine's and a "
+        "port that is free, or no metrics\n",
+        text, address.port, strerror(errno));
+    return false;
+}
+
+/* ---- life ---- */
+
+static void http_free(struct ls_http *http)
+{
+    if (http->server != NULL)
+        evhttp_free(http->server);
+    if (http->metrics != NULL)
+        evhttp_free(http->metrics);
+    http->server = http->metrics = NULL;
+    connections_end(&http->connections);
+    connections_end(&http->metrics_connections);
+    if (http->accept_timer != NULL)
+        event_free(http->accept_timer);
+    if (http->faults != NULL)
+        ls_faults_destroy(http->faults);
+    http->gone = true;
+    if (http->commands_running == 0)
+        free(http); /* else the last one that ends does */
+}
+
 struct ls_http *ls_http_create(struct ls_node *node)
 {
     struct ls_http *http = calloc(1, sizeof(*http));
 
-    if (http != NULL)
-        http->server = evhttp_new(node->base);
-    if (http == NULL || http->server == NULL) {
+    if (http != NULL) {
+        http->node = node;
+        http->server = server_make(http, &http->connections);
+        http->faults = ls_faults_create(node);
+    }
+    if (http == NULL || http->server == NULL || http->faults == NULL) {
         fprintf(stderr, "lockstep-ctrl: no memory for the HTTP server\n");
-        free(http);
+        if (http != NULL)
+            http_free(http);
         return NULL;
     }
-    http->node = node;
-    evhttp_set_max_body_size(http->server, BODY_MAX);
-    evhttp_set_max_headers_size(http->server, HEADERS_MAX);
-    evhttp_set_timeout(http->server, IDLE_SECONDS);
-    evhttp_set_allowed_methods(http->server, EVHTTP_REQ_GET | EVHTTP_REQ_POST);
-    evhttp_set_bevcb(http->server, on_connection, NULL);
+    evhttp_set_allowed_methods(http->server, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_DELETE);
     evhttp_set_cb(http->server, "/v1/status", on_status, http);
     evhttp_set_cb(http->server, "/v1/log", on_log, http);
-    evhttp_set_cb(http->server, "/v1/fault", on_fault, http);
+    ls_http_operate_paths(http);
     evhttp_set_gencb(http->server, on_other, http);
-    if (server_listen(http))
+    if (!server_listen(http)) {
+        http_free(http);
+        return NULL;
+    }
+    if (metrics_listen(http))
         return http;
-    evhttp_free(http->server);
-    if (http->accept_timer != NULL)
-        event_free(http->accept_timer);
-    free(http);
+    ls_http_destroy(http);
     return NULL;
 }
 
 void ls_http_destroy(struct ls_http *http)
 {
-    const char *path = http->node->self->ctrl_socket;
+    const char *path = ls_operate_self(http->node)->ctrl_socket;
     struct stat info;
 
     if (lstat(path, &info) == 0 && info.st_dev == http->device && info.st_ino == http->inode)
         unlink(path);
-    event_free(http->accept_timer);
-    evhttp_free(http->server);
-    free(http);
+    ls_http_operate_end(http);
+    for (struct ls_http_waiter *waiter = http->waiters; waiter != NULL; waiter = waiter->next) {
+        ls_http_error(waiter->request, HTTP_SERVUNAVAIL, "this lockstep-ctrl ends");
+        waiter->http = NULL; /* freed with its answer, which always comes */
+        waiter->request = NULL;
+    }
+    http_free(http);
 }

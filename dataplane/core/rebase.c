@@ -7,7 +7,7 @@
  *
  * What must hold here: commit and applied never fall (C2, L3); a replica that counts loses nothing that it acknowledged
  * and that is still needed (C6): a cut is committed, so what its log holds beyond commit and below the cut's end either
- * stands in the cut too or can never be committed.
+ * stands in the cut too or can never be committed; what was acknowledged in an epoch is held to that epoch's end.
  */
 #include "replica_internal.h"
 
@@ -38,8 +38,9 @@ static uint32_t rebase_check(const struct ls_replica *r, const struct ls_order *
         return EBADMSG;
     if (cut->epoch[cut->epochs - 1].epoch > r->epoch)
         return EAGAIN; /* it must be sealed at that epoch first */
-    /* What was reached is already being counted on, though COUNT may still be on its way. */
-    uint64_t floor = r->counts || r->reached ? r->log->end : r->commit;
+    /* What was reached is already being counted on, though COUNT may still be on its way; and what was acknowledged in
+     * this epoch can be heard late, behind the question that follows, and be counted on with COUNT. */
+    uint64_t floor = r->counts || r->reached || r->acknowledged ? r->log->end : r->commit;
     return cut->position < floor && !ls_mutant(REBASE_OLDER) ? ESTALE : 0;
 }
 

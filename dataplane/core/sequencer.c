@@ -249,8 +249,6 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
      * been installed. Counting the acknowledgement, or going on at all, could contradict what was promised then. */
     if (ack->position > r->log->end || (!peer->verified && peer->parting_number == 0)) {
         ls_count(r->counters, drop_ack_position);
-        if (ack->position <= r->log->end && (r->forgotten >> peer->node & 1))
-            return; /* it was a member of this epoch before, and was verified then */
         ls_replica_halt(r, LS_HALT_MEMORY_LOST, now_ns);
         return;
     }

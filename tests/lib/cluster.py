@@ -26,7 +26,7 @@ import network  # pylint: disable=wrong-import-position
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PREFIX_BITS = 24
-CTRL_PORT = 7401
+DATA_PORT, CTRL_PORT = 7400, 7401
 CTRL, DATAPLANE = "lockstep-ctrl", "lockstep-dataplane"
 
 
@@ -324,6 +324,11 @@ class Cluster:
         """Starts a node that is to become a member: from now on it is one of the cluster's."""
         node = self.nodes[number] = self.spares.pop(number)
         self.start_node(number, "--join", config=os.path.join(node.directory, "cluster.yaml"))
+
+    def member_arguments(self, number):
+        """What `lockstep member add` wants to know of a node."""
+        node = self.node(number)
+        return [str(number), f"{node.ip}:{DATA_PORT}", f"{node.ctrl_ip}:{CTRL_PORT}"]
 
     def forget(self, number):
         """A node that was removed: it is stopped, and no longer one of the cluster's."""

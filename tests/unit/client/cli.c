@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <cmocka.h>
 
 #include <arpa/inet.h>
@@ -227,8 +228,32 @@ static void command_lines_are_checked(void **state)
     assert_run(2, "kv get a -c none.yaml");
     assert_run(0, "--help");
     assert_run(0, "kv --help");
-    static const char *const all[] = {"kv get",  "kv put",  "kv del", "kv cas",   "kv incr",  "kv append",
-                                      "kv scan", "kv load", "status", "log dump", "log tail", "config check"};
+    static const char *const all[] = {"kv get",
+                                      "kv put",
+                                      "kv del",
+                                      "kv cas",
+                                      "kv incr",
+                                      "kv append",
+                                      "kv scan",
+                                      "kv load",
+                                      "status",
+                                      "log dump",
+                                      "log tail",
+                                      "config check",
+                                      "watch",
+                                      "member add",
+                                      "member remove",
+                                      "member promote",
+                                      "member replace",
+                                      "sequencer move",
+                                      "checkpoint create",
+                                      "checkpoint list",
+                                      "checkpoint verify",
+                                      "checkpoint restore",
+                                      "cluster recover",
+                                      "fault add",
+                                      "fault list",
+                                      "fault clear"};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         char command[64];
         snprintf(command, sizeof(command), "%s --help", all[i]);
@@ -252,7 +277,9 @@ static uint64_t log_last = 25;
 static const char status_good[] =
     "{\"node\":1,\"cluster\":\"demo\",\"epoch\":4,\"role\":\"sequencer\",\"sequencer\":1,\"problem\":\"\","
     "\"members\":[{\"node\":1,\"role\":\"voter\",\"address\":\"10.7.0.1:7455\",\"heard_ms\":0.0,\"acked\":900,"
-    "\"applied_seq\":7},{\"node\":2,\"role\":\"learner\",\"address\":\"10.7.0.2:7455\",\"heard_ms\":null}],"
+    "\"applied_seq\":7,\"lag\":0,\"replica\":\"sequencer\",\"counts\":true,\"linked\":true},"
+    "{\"node\":2,\"role\":\"learner\",\"address\":\"10.7.0.2:7455\",\"heard_ms\":null,\"lag\":12,\"stalled\":true,"
+    "\"counts\":false,\"linked\":false}],\"newest_seq\":7,\"alarms\":[\"node 2: no link\"],\"change\":\"\","
     "\"dataplane\":{\"alive\":true,\"pid\":77,\"incarnation\":3,\"last\":1000,\"last_seq\":8,\"commit\":960,"
     "\"applied\":960,\"applied_seq\":7,\"digest\":\"00ff\",\"digest_seq\":4,\"log_time\":5000000000,\"sessions\":2,"
     "\"buffers\":{\"total\":100,\"free\":90},\"faults_active\":true,"
@@ -281,6 +308,53 @@ static void log_answer(const char *request, char *body, size_t room)
     snprintf(body + used, room - used, "],\"next_seq\":%lu}", seq);
 }
 
+/* What was ordered last, as "METHOD path body"; and what is answered, by turns. Under the lock. */
+static pthread_mutex_t order_lock = PTHREAD_MUTEX_INITIALIZER;
+static char ordered[1024];
+static int order_code = 200;
+static const char *order_answer[2] = {"{}", "{}"};
+static int order_turn;
+
+/* The whole of a request that may come in two pieces. */
+static void order_read(int fd, char *request, size_t room, size_t have)
+{
+    const char *length = strcasestr(request, "Content-Length:");
+    size_t want = length ? strtoul(length + strlen("Content-Length:"), NULL, 10) : 0;
+    char *body = strstr(request, "\r\n\r\n");
+    while (body && strlen(body + 4) < want && have + 1 < room) {
+        ssize_t n = recv(fd, request + have, room - 1 - have, 0);
+        if (n <= 0)
+            break;
+        have += (size_t)n;
+        request[have] = 0;
+    }
+}
+
+static int order_take(const char *request, char *answer, size_t room)
+{
+    const char *body = strstr(request, "\r\n\r\n");
+    pthread_mutex_lock(&order_lock);
+    if (strncmp(request, "GET", 3) != 0)
+        snprintf(ordered, sizeof(ordered), "%.*s%s%s", (int)(strstr(request, " HTTP") - request), request,
+                 body && body[4] ? " " : "", body ? body + 4 : "");
+    snprintf(answer, room, "%s", order_answer[order_turn]);
+    order_turn = 1;
+    int code = order_code;
+    pthread_mutex_unlock(&order_lock);
+    return code;
+}
+
+static void order_expect(int code, const char *first, const char *second)
+{
+    pthread_mutex_lock(&order_lock);
+    ordered[0] = 0;
+    order_code = code;
+    order_answer[0] = first;
+    order_answer[1] = second ? second : first;
+    order_turn = 0;
+    pthread_mutex_unlock(&order_lock);
+}
+
 static void *ctrl(void *user)
 {
     int listener = *(int *)user;
@@ -291,12 +365,15 @@ static void *ctrl(void *user)
         static char request[4096], body[8192], answer[9000];
         ssize_t length = recv(fd, request, sizeof(request) - 1, 0);
         request[length > 0 ? length : 0] = 0;
+        int code = status_body ? 200 : 503;
+        order_read(fd, request, sizeof(request), length > 0 ? (size_t)length : 0);
         if (strncmp(request, "GET /v1/status ", 15) == 0)
             snprintf(body, sizeof(body), "%s", atomic_load(&status_body));
-        else
+        else if (strncmp(request, "GET /v1/log", 11) == 0)
             log_answer(request, body, sizeof(body));
-        int code = status_body ? 200 : 503;
-        if (code != 200)
+        else
+            code = order_take(request, body, sizeof(body));
+        if (!status_body)
             snprintf(body, sizeof(body), "{\"error\":\"there is no dataplane to ask\"}");
         int size = snprintf(answer, sizeof(answer),
                             "HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
@@ -317,6 +394,152 @@ static int ctrl_listen(void)
     return fd;
 }
 
+#define DONE "{\"id\":3,\"what\":\"it\",\"running\":false,\"errno\":0,\"text\":\"\"}"
+
+static void assert_ordered(const char *arguments, const char *wanted)
+{
+    order_expect(200, DONE, NULL);
+    assert_run(0, arguments);
+    assert_string_equal(ordered, wanted);
+}
+
+static void faults_in_words(void)
+{
+    static const struct {
+        const char *words, *body;
+    } good[] = {
+        {"drop 5% delay 200us jitter 50us cut 2,3 --for 10s --seed 7",
+         "{\"drop\":50000,\"delay\":200000,\"jitter\":50000,\"cut_in\":[2,3],\"cut_out\":[2,3],\"for_ns\":10000000000,"
+         "\"seed\":7}"},
+        {"reorder 0.5% cut-in clients rate 10M",
+         "{\"reorder\":5000,\"reorder_span\":8,\"cut_in\":[0],\"bytes_per_second\":10000000}"},
+        {"span 3 reorder 1% corrupt 0.0001% cut-out 63",
+         "{\"reorder_span\":3,\"reorder\":10000,\"corrupt\":1,\"cut_out\":[63]}"},
+        {"stop 2s", "{\"kind\":\"stop\",\"for_ns\":2000000000}"},
+        {"stop 2s node", "{\"kind\":\"stop\",\"for_ns\":2000000000,\"target\":\"node\"}"},
+        {"crash dataplane", "{\"kind\":\"crash\",\"target\":\"dataplane\"}"},
+        {"slow net 50us --for 1s", "{\"kind\":\"slow\",\"worker\":\"net\",\"turn_ns\":50000,\"for_ns\":1000000000}"},
+        {"stall apply 100ms", "{\"kind\":\"stall\",\"worker\":\"apply\",\"for_ns\":100000000}"},
+        {"flip --seed 3", "{\"kind\":\"flip\",\"seed\":3}"},
+    };
+    static const char *const bad[] = {
+        "drop",
+        "drop 5",
+        "drop 101%",
+        "drop 0%",
+        "drop x%",
+        "delay 5",
+        "delay 0s",
+        "cut 0",
+        "cut 2,",
+        "cut 64",
+        "cut two",
+        "rate 5x",
+        "rate 0",
+        "span 0",
+        "flood",
+        "stop",
+        "stop 2",
+        "crash world",
+        "slow 50us",
+        "slow net",
+        "stall net",
+        "flip 3",
+        "stop 2s node 3",
+        "crash --for 2s",
+        "flip --for 2s",
+        "stop 2s --seed 3",
+        "partition",
+        "partition 1,2",
+        "partition 1/1",
+        "partition 1/x",
+        "drop 5% --for 0s",
+    };
+    char command[256], wanted[512];
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        snprintf(command, sizeof(command), "fault add %s --node 1", good[i].words);
+        snprintf(wanted, sizeof(wanted), "POST /v1/faults %s", good[i].body);
+        order_expect(200, "{\"done\":true,\"id\":4}", NULL);
+        assert_run(0, command);
+        assert_string_equal(ordered, wanted);
+        assert_has(out, "fault 4;");
+    }
+    order_expect(200, "{}", NULL);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(command, sizeof(command), "fault add %s --node 1", bad[i]);
+        assert_run(2, command);
+    }
+    assert_string_equal(ordered, "");
+}
+
+static void operators(void)
+{
+    char command[256];
+    status_body = status_good;
+    assert_run(0, "watch --count 2 --every 1ms");
+    assert_has(out, "epoch 4 sequencer 1 seq 7 0/s members 1:sequencer 2:-12 alarms 1\n");
+    assert_run(0, "watch --count 1 --json");
+    assert_has(out, "{\"node\":1,");
+
+    assert_ordered("member remove 3", "POST /v1/members {\"remove\":3}");
+    assert_has(out, "it: done\n");
+    assert_ordered("member promote 3 --json", "POST /v1/members {\"promote\":3}");
+    assert_has(out, "\"running\":false");
+    assert_ordered("member add 4 10.7.0.4:7455 10.8.0.4:7456 --learner",
+                   "POST /v1/members {\"add\":{\"node\":4,\"address\":\"10.7.0.4:7455\",\"ctrl\":\"10.8.0.4:7456\"},"
+                   "\"learner\":true}");
+    assert_ordered("member replace 2 4 10.7.0.4:7455 10.8.0.4:7456",
+                   "POST /v1/members {\"replace\":2,\"by\":{\"node\":4,\"address\":\"10.7.0.4:7455\",\"ctrl\":"
+                   "\"10.8.0.4:7456\"}}");
+    assert_ordered("sequencer move 2", "POST /v1/sequencer/move {\"to\":2}");
+    assert_ordered("checkpoint create", "POST /v1/checkpoints {\"create\":true}");
+    assert_ordered("checkpoint verify a.lsc", "POST /v1/checkpoints {\"verify\":\"a.lsc\"}");
+    assert_ordered("checkpoint restore a.lsc", "POST /v1/checkpoints {\"restore\":\"a.lsc\"}");
+    assert_run(2, "member add 4 10.7.0.4:7455");
+    assert_run(2, "member add 9");
+    assert_has(err, "has no node 9");
+    assert_run(2, "member remove 64");
+
+    /* what takes long is followed to its end, or not */
+    static const char running[] = "{\"id\":3,\"what\":\"it\",\"running\":true,\"errno\":0,\"text\":\"\"}";
+    order_expect(202, running, "{\"id\":3,\"what\":\"it\",\"running\":false,\"errno\":0,\"text\":\"well\"}");
+    assert_run(0, "member promote 3");
+    assert_has(out, "it: well\n");
+    order_expect(202, running, "{\"id\":3,\"what\":\"it\",\"running\":false,\"errno\":16,\"text\":\"no\"}");
+    assert_run(4, "member promote 3");
+    assert_has(err, "no\n");
+    order_expect(202, running, "{\"id\":3,\"running\":false,\"errno\":125,\"text\":\"who knows\"}");
+    assert_run(5, "member promote 3");
+    order_expect(202, running, NULL);
+    assert_run(0, "member promote 3 --no-wait");
+    assert_has(out, "under way");
+    order_expect(403, "{\"error\":\"may not\",\"errno\":1}", NULL);
+    assert_run(4, "member promote 3");
+    assert_has(err, "may not");
+
+    order_expect(200, "{\"checkpoints\":[{\"name\":\"a.lsc\",\"state\":\"good\",\"seq\":5,\"size\":99}]}", NULL);
+    assert_run(0, "checkpoint list");
+    assert_has(out, "a.lsc       good   5    99");
+    order_expect(200, "{\"allowed\":true,\"faults\":[{\"id\":2,\"text\":\"drop 5 %\",\"left_ms\":1500.0}]}", NULL);
+    assert_run(0, "fault list");
+    assert_has(out, "node 1: fault 2: drop 5 % (1.5 s left)\n");
+    assert_ordered("fault clear", "DELETE /v1/faults");
+    assert_ordered("fault clear 2", "DELETE /v1/faults/2");
+    assert_run(2, "fault clear x");
+    faults_in_words();
+    order_expect(200, "{\"done\":true,\"id\":4}", NULL);
+    assert_run(3, "fault add partition 1/2,3"); /* the others are not here */
+    assert_string_equal(ordered, "POST /v1/faults {\"cut_in\":[2,3],\"cut_out\":[2,3]}");
+    assert_has(err, "node 2 is NOT cut off");
+    assert_has(err, "lockstep fault add cut 1 --node 2");
+
+    assert_run(4, "cluster recover");
+    assert_has(out, "begins a new generation");
+    assert_run(2, "cluster recover --accept-loss");
+    snprintf(command, sizeof(command), "cluster recover --accept-loss --node 1 </dev/null");
+    assert_int_not_equal(run(command), 0);
+}
+
 static void status_and_log(void **state)
 {
     assert_run(3, "status");
@@ -330,8 +553,8 @@ static void status_and_log(void **state)
     assert_run(0, "status");
     assert_has(out, "Node 1 of demo: sequencer, epoch 4, sequencer is node 1\n");
     assert_has(out, "FAULTS ARE BEING INJECTED");
-    assert_has(out, "1 sequencer  voter    10.7.0.1:7455  0.0           900    7\n");
-    assert_has(out, "2            learner  10.7.0.2:7455  -             -      -\n");
+    assert_has(out, "1 sequencer  voter    10.7.0.1:7455  sequencer  yes     up    0.0           0    7\n");
+    assert_has(out, "2            learner  10.7.0.2:7455  STALLED    NO      DOWN  -             12   -\n");
     assert_has(out, "25.0 %");
     assert_has(out, "drop_crc");
     assert_null(strstr(out, "frames_in"));
@@ -360,6 +583,7 @@ static void status_and_log(void **state)
     assert_run(0, "log tail --lines 3 & p=$!; sleep 0.5; kill $p; true");
     assert_int_equal(strncmp(out, "        23 ", 11), 0);
     assert_has(out, "\n        25 ");
+    operators();
     status_body = NULL;
     assert_run(3, "log dump");
     assert_has(err, "there is no dataplane to ask");

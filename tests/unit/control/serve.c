@@ -166,6 +166,7 @@ static void test_life(void **state)
     put(LS_CONTROL_INSTALL, 3, &epoch, sizeof(epoch), NULL, 0);
     assert_int_equal(get(LS_CONTROL_INSTALLED).id, 3);
     role_wait(LS_ROLE_SEQUENCER);
+    assert_int_equal(kill(pid, SIGHUP), 0); /* as the kernel does where it is paused and its ctrl dies: not the end */
     /* another ctrl takes over: it hears how things stand, the first one the end */
     first = ctrl;
     dial();

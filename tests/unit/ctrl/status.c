@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* JSON: the status of a node with and without a dataplane, log entries, fault settings and their errors. */
-#include <errno.h>
+/* JSON: the status of a node with and without a dataplane, of the cluster in trouble, log entries. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,36 +28,50 @@ static json_t *at(json_t *json, const char *path)
 #define NUMBER(json, path) json_integer_value(at(json, path))
 #define TEXT(json, path)   json_string_value(at(json, path))
 
+static struct ls_config config = {.name = "demo",
+                                  .cluster = 0xfedcba9876543210ull,
+                                  .generation = 1,
+                                  .port = 7400,
+                                  .nodes = 2,
+                                  .node = {{.id = 1, .role = LS_MEMBER_VOTER, .ip = 0x0a000001},
+                                           {.id = 2, .role = LS_MEMBER_LEARNER, .ip = 0x0a000002}}};
+static struct ls_counters_page page;
+
+static struct ls_operate_view *view_make(void)
+{
+    static struct ls_operate_view view;
+
+    memset(&view, 0, sizeof(view));
+    memset(&page, 0, sizeof(page));
+    view.config = &config;
+    view.self = &config.node[0];
+    view.ctrl.phase = LS_CTRL_FULL;
+    ls_config_membership(&config, &view.ctrl.members);
+    view.alive = view.linked = true;
+    return &view;
+}
+
 static void test_status(void **state)
 {
-    static struct ls_counters_page page;
-    static struct ls_config config = {.name = "demo",
-                                      .cluster = 0xfedcba9876543210ull,
-                                      .generation = 1,
-                                      .port = 7400,
-                                      .nodes = 2,
-                                      .node = {{.id = 1, .role = LS_MEMBER_VOTER, .ip = 0x0a000001},
-                                               {.id = 2, .role = LS_MEMBER_LEARNER, .ip = 0x0a000002}}};
-    static struct ls_node node = {.config = &config, .self = &config.node[0]};
+    struct ls_operate_view *view = view_make();
     json_t *json;
 
     (void)state;
     /* before the dataplane has said anything */
-    ls_config_membership(&config, &node.record.durable.members);
-    ls_problems_say(&node.problems, LS_CTRL_WARN, "a \"quoted\" one");
-    node.dataplane.process.alive = true;
-    json = ls_status_json(&node, 1000);
+    strcpy(view->ctrl.problem, "a \"quoted\" one");
+    json = ls_status_json(view, 1000);
     assert_string_equal(TEXT(json, "role"), "starting");
     assert_true(json_is_true(at(json, "dataplane.alive")));
     assert_true(json_is_null(at(json, "members.1.heard_ms")));
+    assert_true(json_is_null(at(json, "members.1.lag")));
     json_decref(json);
 
-    node.dataplane.page = &page;
-    node.dataplane.process.pid = 99;
-    node.record.durable.incarnation = 3;
-    page.replica.epoch = 5;
+    view->page = &page;
+    view->pid = 99;
+    view->ctrl.durable.incarnation = view->ctrl.durable.counts = 3;
+    view->ctrl.epoch = 5;
+    view->ctrl.sequencer = 2;
     page.replica.role = LS_ROLE_FOLLOWER;
-    page.replica.sequencer = 2;
     page.replica.heard_ns[2] = 1000000;
     page.replica.acked[2] = 64;
     page.replica.applied_seq = 12;
@@ -69,10 +82,12 @@ static void test_status(void **state)
     page.worker[LS_WORKER_NET].cpu = UINT64_MAX;
     page.worker[LS_WORKER_NET].counters.value[LS_COUNT_frames_in] = 4;
     page.worker[LS_WORKER_APPLY].counters.value[LS_COUNT_frames_in] = 5;
-    json = ls_status_json(&node, 3500000);
+    json = ls_status_json(view, 3500000);
     assert_string_equal(TEXT(json, "cluster"), "demo");
     assert_string_equal(TEXT(json, "cluster_id"), "fedcba9876543210");
     assert_string_equal(TEXT(json, "problem"), "a \"quoted\" one");
+    assert_string_equal(TEXT(json, "alarms.0"), "a \"quoted\" one");
+    assert_int_equal(json_array_size(at(json, "alarms")), 1);
     assert_string_equal(TEXT(json, "role"), "follower");
     assert_int_equal(NUMBER(json, "epoch"), 5);
     assert_int_equal(NUMBER(json, "sequencer"), 2);
@@ -82,6 +97,9 @@ static void test_status(void **state)
     assert_true(json_real_value(at(json, "members.1.heard_ms")) == 2.5);
     assert_int_equal(NUMBER(json, "members.1.acked"), 64);
     assert_int_equal(NUMBER(json, "members.0.applied_seq"), 12);
+    assert_int_equal(NUMBER(json, "members.0.lag"), 0);
+    assert_true(json_is_true(at(json, "members.0.counts")));
+    assert_string_equal(TEXT(json, "members.0.replica"), "follower");
     assert_int_equal(NUMBER(json, "dataplane.pid"), 99);
     assert_int_equal(NUMBER(json, "dataplane.incarnation"), 3);
     assert_string_equal(TEXT(json, "dataplane.digest"), "ffffffffffffffff");
@@ -94,13 +112,85 @@ static void test_status(void **state)
     json_decref(json);
 
     /* dead: no role, whatever the page says */
-    node.dataplane.process.alive = false;
-    strcpy(node.dataplane.process.how, "killed by signal 9");
-    json = ls_status_json(&node, 3500000);
+    view->alive = false;
+    strcpy(view->death, "killed by signal 9");
+    json = ls_status_json(view, 3500000);
     assert_string_equal(TEXT(json, "role"), "down");
-    assert_int_equal(NUMBER(json, "sequencer"), 0);
     assert_true(json_is_false(at(json, "dataplane.alive")));
     assert_string_equal(TEXT(json, "dataplane.reason"), "killed by signal 9");
+    assert_string_equal(TEXT(json, "alarms.1"), "the dataplane is not running: killed by signal 9");
+    json_decref(json);
+}
+
+/* The whole cluster as this node sees it, and what is wrong with it. */
+static void test_cluster(void **state)
+{
+    struct ls_operate_view *view = view_make();
+    json_t *json;
+
+    (void)state;
+    view->page = &page;
+    view->ctrl.majority_lost = true;
+    view->ctrl.electing = true;
+    view->ctrl.elections = 4;
+    view->ctrl.elections_won = 2;
+    view->ctrl.suspected_ns = 1000000;
+    view->ctrl.decided_ns = 2000000;
+    view->ctrl.installed_ns = 3500000;
+    strcpy(view->ctrl.change, "node 2 is 17 entries behind");
+    view->ctrl.peers = 1;
+    view->ctrl.peer[0] = (struct ls_ctrl_peer_view){.node = 2,
+                                                    .linked = true,
+                                                    .alive = true,
+                                                    .stalled = true,
+                                                    .role = LS_ROLE_BEHIND,
+                                                    .incarnation = 7,
+                                                    .applied_seq = 100,
+                                                    .status_ns = 4000000};
+    page.replica.applied_seq = 117;
+    page.replica.scrub_damaged = 2;
+    page.replica.halt_reason = LS_HALT_LOG_DAMAGED;
+    page.faults_active = 1;
+    view->alarms = 1;
+    view->alarm[0] = (struct ls_operate_alarm){.at = 86400, .times = 3, .level = LS_CTRL_WARN, .text = "so it goes"};
+    view->progress =
+        (struct ls_operate_progress){.running = true, .what = "fetching", .from = 2, .bytes = 10, .expected = 20};
+    json = ls_status_json(view, 5000000);
+    assert_int_equal(NUMBER(json, "newest_seq"), 117);
+    assert_int_equal(NUMBER(json, "members.1.lag"), 17);
+    assert_true(json_is_true(at(json, "members.1.stalled")));
+    assert_true(json_is_false(at(json, "members.1.counts")));
+    assert_string_equal(TEXT(json, "members.1.replica"), ls_role_name(LS_ROLE_BEHIND));
+    assert_int_equal(NUMBER(json, "members.1.incarnation"), 7);
+    assert_true(json_real_value(at(json, "members.1.status_ms")) == 1);
+    assert_int_equal(NUMBER(json, "elections.stood"), 4);
+    assert_true(json_real_value(at(json, "elections.decided_ms")) == 1);
+    assert_true(json_real_value(at(json, "elections.installed_ms")) == 2.5);
+    assert_string_equal(TEXT(json, "change"), "node 2 is 17 entries behind");
+    assert_string_equal(TEXT(json, "said.0.at"), "1970-01-02T00:00:00Z");
+    assert_string_equal(TEXT(json, "said.0.level"), "warning");
+    assert_int_equal(NUMBER(json, "said.0.times"), 3);
+    assert_int_equal(NUMBER(json, "checkpoint.bytes"), 10);
+    assert_int_equal(NUMBER(json, "checkpoint.from"), 2);
+    assert_true(json_is_null(at(json, "rejoin")));
+    assert_int_equal(json_array_size(at(json, "alarms")), 6);
+    assert_non_null(strstr(TEXT(json, "alarms.0"), "A MAJORITY OF THE VOTERS HAS LOST ITS MEMORY"));
+    assert_non_null(strstr(TEXT(json, "alarms.1"), "halted"));
+    assert_string_equal(TEXT(json, "alarms.2"), "2 damaged records were found in the state");
+    assert_non_null(strstr(TEXT(json, "alarms.3"), "FAULTS ARE BEING INJECTED"));
+    assert_string_equal(TEXT(json, "alarms.4"), "no sequencer is known: an election is under way");
+    assert_string_equal(TEXT(json, "alarms.5"), "node 2: its dataplane makes no progress");
+    json_decref(json);
+
+    /* on the way back in */
+    view->ctrl.phase = LS_CTRL_JOINING;
+    view->ctrl.reach = 400;
+    page.replica.last = 100;
+    view->ctrl.peer[0].linked = false;
+    json = ls_status_json(view, 5000000);
+    assert_string_equal(TEXT(json, "state"), ls_ctrl_phase_name(LS_CTRL_JOINING));
+    assert_true(json_real_value(at(json, "rejoin.share")) == 0.25);
+    assert_string_equal(TEXT(json, "alarms.5"), "node 2: no link to its lockstep-ctrl");
     json_decref(json);
 }
 
@@ -144,53 +234,10 @@ static void test_log(void **state)
     json_decref(json);
 }
 
-static int parse(const char *text, struct ls_control_fault *fault, char *error)
-{
-    json_t *json = json_loads(text, JSON_DECODE_ANY, NULL);
-    int result;
-
-    assert_non_null(json);
-    error[0] = '\0';
-    result = ls_fault_parse(json, fault, error, 256);
-    json_decref(json);
-    return result;
-}
-
-static void test_fault(void **state)
-{
-    struct ls_control_fault fault;
-    char error[256];
-
-    (void)state;
-    assert_int_equal(parse("{}", &fault, error), 0);
-    assert_int_equal(fault.drop, 0);
-    assert_int_equal(
-        parse("{\"seed\": 7, \"drop\": 10, \"delay\": 5000000000, \"cut_in\": [2, 63], \"cut_out\": 5}", &fault, error),
-        0);
-    assert_int_equal(fault.seed, 7);
-    assert_int_equal(fault.drop, 10);
-    assert_int_equal(fault.delay, 5000000000);
-    assert_int_equal(fault.cut_in, 1ull << 2 | 1ull << 63);
-    assert_int_equal(fault.cut_out, 5);
-    assert_int_equal(fault.zero, 0);
-    assert_int_equal(parse("[]", &fault, error), -EINVAL);
-    assert_string_equal(error, "a JSON object of fault settings is expected");
-    assert_int_equal(parse("{\"drop\": -1}", &fault, error), -EINVAL);
-    assert_string_equal(error, "drop: a whole number from 0 to 4294967295 is allowed");
-    assert_int_equal(parse("{\"drop\": 4294967296}", &fault, error), -EINVAL);
-    assert_int_equal(parse("{\"drop\": 0.5}", &fault, error), -EINVAL);
-    assert_int_equal(parse("{\"drop\": [1]}", &fault, error), -EINVAL);
-    assert_int_equal(parse("{\"cut_in\": [64]}", &fault, error), -EINVAL);
-    assert_string_equal(error, "cut_in: node ids from 0 (clients) to 63 are allowed");
-    assert_int_equal(parse("{\"cut_in\": [\"a\"]}", &fault, error), -EINVAL);
-    assert_int_equal(parse("{\"zero\": 1}", &fault, error), -EINVAL);
-    assert_non_null(strstr(error, "unknown key \"zero\": allowed are seed, drop"));
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_status), cmocka_unit_test(test_log),
-                                       cmocka_unit_test(test_fault)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_status), cmocka_unit_test(test_cluster),
+                                       cmocka_unit_test(test_log)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,7 @@ struct dataplane {
     uint64_t incarnation, epoch; /* sealed at */
     uint16_t role, sequencer, halt;
     bool counts;
-    bool joining, reached;
+    bool joining, reached, reached_said;
     uint64_t reach;
     uint32_t last, commit;        /* entries */
     uint32_t oldest;              /* entries below are held by no ring any more */

@@ -264,6 +264,7 @@ void world_dataplane_order(struct world *w, uint16_t node, const struct ls_contr
         if (dp->last == 0)
             members_read(&dp->members, body + sizeof(join), join.members);
         dp->joining = true;
+        dp->reached_said = false; /* said again with each JOIN */
         dp->reach = join.reach;
         dp->sequencer = join.sequencer;
         role_set(w, node, LS_ROLE_UNVERIFIED);
@@ -360,11 +361,12 @@ static void follow(struct world *w, uint16_t s, uint16_t f)
     fd->last = sd->last;
     role_set(w, f, LS_ROLE_FOLLOWER);
     sd->heard_ns[f] = w->now;
-    if (fd->joining && fd->last * STEP >= fd->reach) {
+    if (fd->joining && (fd->reached || fd->last * STEP >= fd->reach)) {
         struct ls_control_epoch body = {.epoch = fd->epoch, .incarnation = fd->incarnation};
-        if (!fd->reached && fd->linked)
-            world_to_ctrl(f, LS_CONTROL_REACHED, 0, &body, sizeof(body), NULL, 0);
         fd->reached = true;
+        if (!fd->reached_said && fd->linked)
+            world_to_ctrl(f, LS_CONTROL_REACHED, 0, &body, sizeof(body), NULL, 0);
+        fd->reached_said = true;
     }
     if (sd->commit > fd->commit)
         fd->commit = sd->commit < fd->last ? sd->commit : fd->last;
@@ -375,7 +377,7 @@ static void commit(struct world *w, uint16_t s)
 {
     struct dataplane *sd = &w->node[s].dp;
     uint32_t held = 0, voters = ls_membership_voters(&sd->members);
-    bool first = sd->commit == 0;
+    bool first = sd->log[1].epoch == sd->epoch && sd->commit == 0;
 
     for (uint32_t i = 0; i < sd->members.count; i++) {
         uint16_t f = sd->members.member[i].node;

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * lockstep member, sequencer, checkpoint, cluster: what operators order, by lockstep-ctrl. Any node of the cluster
+ * takes orders about members and the sequencer and hands them to the right one; checkpoints are each node's own. What
+ * takes long goes on in lockstep-ctrl; its progress is shown until it ends.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+#define PROGRESS_NS (200 * 1000 * 1000)
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    return value ? value : "";
+}
+
+/* ---- an order and its end ---- */
+
+static enum cli_exit ended(const struct cli *cli, json_t *command)
+{
+    int error = (int)json_integer_value(json_object_get(command, "errno"));
+    const char *text = text_of(command, "text");
+    enum cli_exit code = CLI_OK;
+    if (error) {
+        cli_say(cli, "%s", text[0] ? text : strerror(error));
+        code = error == ECANCELED || error == ETIMEDOUT ? CLI_UNKNOWN : CLI_REFUSED;
+    } else if (cli->json) {
+        cli_print_json(json_incref(command));
+    } else {
+        printf("%s: %s\n", text_of(command, "what"), text[0] ? text : "done");
+    }
+    json_decref(command);
+    return code;
+}
+
+/* How far it is, where that has changed. */
+static void print_progress(const char *socket, uint64_t timeout_ns, char *said, size_t room)
+{
+    char why[256], now[256];
+    long code;
+    json_t *status = cli_http_get(socket, "/v1/status", timeout_ns, &code, why, sizeof(why));
+    if (!status)
+        return;
+    const json_t *checkpoint = json_object_get(status, "checkpoint");
+    if (json_is_object(checkpoint))
+        snprintf(now, sizeof(now), "checkpoint: %s, %" JSON_INTEGER_FORMAT " MB", text_of(checkpoint, "what"),
+                 json_integer_value(json_object_get(checkpoint, "bytes")) / 1000000);
+    else
+        snprintf(now, sizeof(now), "%s", text_of(status, "change"));
+    json_decref(status);
+    if (!now[0] || strcmp(now, said) == 0)
+        return;
+    snprintf(said, room, "%s", now);
+    fprintf(stderr, "  %s\n", now);
+}
+
+/* Until the command has ended. `command`: as the node accepted it; released. */
+static enum cli_exit follow(const struct cli *cli, const char *socket, json_t *command)
+{
+    const struct timespec pause = {.tv_nsec = PROGRESS_NS};
+    char path[64], why[256] = "", said[256] = "";
+    long code;
+    snprintf(path, sizeof(path), "/v1/commands/%" JSON_INTEGER_FORMAT,
+             json_integer_value(json_object_get(command, "id")));
+    while (json_is_true(json_object_get(command, "running"))) {
+        if (!cli->json)
+            print_progress(socket, cli->timeout_ns, said, sizeof(said));
+        nanosleep(&pause, NULL);
+        json_decref(command);
+        command = cli_http_get(socket, path, cli->timeout_ns, &code, why, sizeof(why));
+        if (!command) {
+            cli_say(cli, "it was under way, and how it ended is not known: %s. See lockstep status", why);
+            return CLI_UNKNOWN;
+        }
+    }
+    return ended(cli, command);
+}
+
+/* Releases `body`. The first node that answers takes it. */
+static enum cli_exit order(struct cli *cli, const char *path, json_t *body)
+{
+    const char *sockets[LS_MEMBERS_MAX];
+    uint16_t of[LS_MEMBERS_MAX];
+    char why[512] = "";
+    int number = 0;
+    long code = 0;
+    json_t *command = NULL;
+    uint32_t n = cli_sockets(cli, sockets, of), i = 0;
+    if (n == 0) {
+        json_decref(body);
+        return CLI_USAGE;
+    }
+    for (; i < n; i++) {
+        command = cli_http_ask(sockets[i], "POST", path, json_incref(body), cli->timeout_ns, &code, &number, why,
+                               sizeof(why));
+        if (command || code || number)
+            break;
+    }
+    json_decref(body);
+    if (!command)
+        return cli_http_failed(cli, sockets[i < n ? i : n - 1], code, number, why);
+    if (!cli->no_wait || !json_is_true(json_object_get(command, "running")))
+        return follow(cli, sockets[i], command);
+    if (cli->json)
+        cli_print_json(command);
+    else
+        printf("%s: under way; lockstep status shows how far it is\n", text_of(command, "what"));
+    return CLI_OK;
+}
+
+/* ---- members ---- */
+
+static bool node_word(const struct cli *cli, const char *word, uint64_t *node)
+{
+    if (cli_number(word, node) && *node >= 1 && *node <= LS_NODE_ID_MAX)
+        return true;
+    cli_say(cli, "\"%s\" is not allowed: a node id, 1 to %d", word, LS_NODE_ID_MAX);
+    return false;
+}
+
+static void address_text(struct ls_addr address, char text[32])
+{
+    snprintf(text, 32, "%u.%u.%u.%u:%u", address.ip >> 24, address.ip >> 16 & 255, address.ip >> 8 & 255,
+             address.ip & 255, address.port);
+}
+
+/* A new member: its id, then its two addresses, or those that the cluster file has for it. NULL after saying why. */
+static json_t *member_words(struct cli *cli, int words, char **word)
+{
+    char data[32], ctrl[32];
+    uint64_t node;
+    if (!node_word(cli, word[0], &node))
+        return NULL;
+    if (words == 3)
+        return json_pack("{s:I, s:s, s:s}", "node", (json_int_t)node, "address", word[1], "ctrl", word[2]);
+    if (words == 2) {
+        cli_say(cli,
+                "give both addresses of the new member, of its dataplane and of its lockstep-ctrl, or none of them");
+        return NULL;
+    }
+    if (cli_config(cli))
+        return NULL;
+    const struct ls_config_node *known = ls_config_find(&cli->config, (uint16_t)node);
+    if (!known || known->ctrl.port == 0) {
+        cli_say(cli,
+                "%s has no node %" PRIu64 "%s: add it there, or give its addresses: %" PRIu64
+                " 10.0.0.4:7400 192.168.0.4:7401",
+                cli->config_path, node, known ? " with a ctrl address" : "", node);
+        return NULL;
+    }
+    address_text((struct ls_addr){.ip = known->ip, .port = cli->config.port}, data);
+    address_text(known->ctrl, ctrl);
+    return json_pack("{s:I, s:s, s:s}", "node", (json_int_t)node, "address", data, "ctrl", ctrl);
+}
+
+enum cli_exit cli_member_add(struct cli *cli)
+{
+    json_t *member = member_words(cli, cli->operands, cli->operand);
+    if (!member)
+        return CLI_USAGE;
+    json_t *body = json_pack("{s:o}", "add", member);
+    if (cli->learner)
+        (void)json_object_set_new(body, "learner", json_true());
+    return order(cli, "/v1/members", body);
+}
+
+static enum cli_exit member_order(struct cli *cli, const char *path, const char *verb)
+{
+    uint64_t node;
+    if (!node_word(cli, cli->operand[0], &node))
+        return CLI_USAGE;
+    return order(cli, path, json_pack("{s:I}", verb, (json_int_t)node));
+}
+
+enum cli_exit cli_member_remove(struct cli *cli)
+{
+    return member_order(cli, "/v1/members", "remove");
+}
+
+enum cli_exit cli_member_promote(struct cli *cli)
+{
+    return member_order(cli, "/v1/members", "promote");
+}
+
+enum cli_exit cli_sequencer_move(struct cli *cli)
+{
+    return member_order(cli, "/v1/sequencer/move", "to");
+}
+
+enum cli_exit cli_member_replace(struct cli *cli)
+{
+    uint64_t node;
+    json_t *member;
+    if (!node_word(cli, cli->operand[0], &node) || !(member = member_words(cli, cli->operands - 1, cli->operand + 1)))
+        return CLI_USAGE;
+    return order(cli, "/v1/members", json_pack("{s:I, s:o}", "replace", (json_int_t)node, "by", member));
+}
+
+/* ---- checkpoints ---- */
+
+enum cli_exit cli_checkpoint_create(struct cli *cli)
+{
+    return order(cli, "/v1/checkpoints", json_pack("{s:b}", "create", 1));
+}
+
+enum cli_exit cli_checkpoint_verify(struct cli *cli)
+{
+    return order(cli, "/v1/checkpoints", json_pack("{s:s}", "verify", cli->operand[0]));
+}
+
+enum cli_exit cli_checkpoint_restore(struct cli *cli)
+{
+    return order(cli, "/v1/checkpoints", json_pack("{s:s}", "restore", cli->operand[0]));
+}
+
+static void list_print(const json_t *answer)
+{
+    struct cli_table table = {.columns = 6, .title = {"CHECKPOINT", "STATE", "SEQ", "BYTES", "DIGEST", "MADE"}};
+    size_t i;
+    json_t *checkpoint;
+    json_array_foreach(json_object_get(answer, "checkpoints"), i, checkpoint)
+    {
+        char(*cell)[CLI_CELL] = cli_table_row(&table);
+        if (!cell)
+            break;
+        cli_cell_text(cell[0], json_object_get(checkpoint, "name"));
+        cli_cell_text(cell[1], json_object_get(checkpoint, "state"));
+        cli_cell_number(cell[2], json_object_get(checkpoint, "seq"));
+        cli_cell_number(cell[3], json_object_get(checkpoint, "size"));
+        cli_cell_text(cell[4], json_object_get(checkpoint, "digest"));
+        cli_cell_text(cell[5], json_object_get(checkpoint, "made"));
+    }
+    cli_table_print(&table);
+}
+
+enum cli_exit cli_checkpoint_list(struct cli *cli)
+{
+    const char *sockets[LS_MEMBERS_MAX];
+    uint16_t of[LS_MEMBERS_MAX];
+    char why[256] = "";
+    uint32_t answered = 0, n = cli_sockets(cli, sockets, of);
+    if (n == 0)
+        return CLI_USAGE;
+    for (uint32_t i = 0; i < n; i++) {
+        long code;
+        json_t *answer = cli_http_get(sockets[i], "/v1/checkpoints", cli->timeout_ns, &code, why, sizeof(why));
+        if (!answer)
+            continue;
+        if (cli->json) {
+            (void)json_object_set_new(answer, "node", json_integer(of[i]));
+            cli_print_json(answer);
+        } else {
+            if (of[i])
+                printf("%sNode %u\n", answered ? "\n" : "", of[i]);
+            list_print(answer);
+            json_decref(answer);
+        }
+        answered++;
+    }
+    if (answered)
+        return CLI_OK;
+    return cli_http_failed(cli, sockets[n - 1], 0, 0, why);
+}
+
+/* ---- the last resort ---- */
+
+static const char recover_text[] =
+    "A cluster whose majority lost its memory at once stops: whatever was acknowledged last may be gone, and nobody "
+    "may\n"
+    "guess. Recovering begins a new generation of it from one node's checkpoint; everything ordered after that\n"
+    "checkpoint is lost for ever, also what clients were told was done.\n"
+    "\n"
+    "  1. On every node: lockstep checkpoint list, and lockstep checkpoint verify NAME of the newest.\n"
+    "  2. Choose the node with the newest good one. Stop lockstep-ctrl and the dataplane on all nodes.\n"
+    "  3. On that node: lockstep cluster recover --node N --accept-loss\n"
+    "  4. Start lockstep-ctrl there. Wipe the data_dir of the other nodes, lockstep-ctrl join on each under a new id,\n"
+    "     then lockstep member add.\n";
+
+enum cli_exit cli_cluster_recover(struct cli *cli)
+{
+    char node[16];
+    if (!cli->accept_loss) {
+        fputs(recover_text, stdout);
+        cli_say(cli, "nothing was done: --accept-loss is needed");
+        return CLI_REFUSED;
+    }
+    if (!cli->node) {
+        cli_say(cli, "--node is needed: the one node, this one, that the cluster begins again from");
+        return CLI_USAGE;
+    }
+    enum cli_exit rc = cli_config(cli);
+    if (rc)
+        return rc;
+    if (isatty(STDIN_FILENO)) {
+        char typed[64] = "";
+        fputs(recover_text, stdout);
+        printf("\nType the cluster's name, %s, to go on: ", cli->config.name);
+        fflush(stdout);
+        if (!fgets(typed, sizeof(typed), stdin))
+            typed[0] = 0;
+        typed[strcspn(typed, "\n")] = 0;
+        if (strcmp(typed, cli->config.name) != 0) {
+            cli_say(cli, "nothing was done");
+            return CLI_REFUSED;
+        }
+    }
+    snprintf(node, sizeof(node), "%u", cli->node);
+    execlp("lockstep-ctrl", "lockstep-ctrl", "recover", "--config", cli->config_path, "--node", node, "--accept-loss",
+           (char *)NULL);
+    cli_say(cli, "lockstep-ctrl: %s: nothing was done", strerror(errno));
+    return CLI_LOCAL;
+}

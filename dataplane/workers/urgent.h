@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * For threads that decide and do little work: lockstep-ctrl, and the dataplane's thread that takes its orders. On cores
+ * that pollers share, a thread of the usual kind is woken some 5 ms late when it waits for a disk or a socket, and a
+ * fail-over is a dozen such waits. Such a thread must never spin.
+ */
+#ifndef LOCKSTEP_WORKERS_URGENT_H
+#define LOCKSTEP_WORKERS_URGENT_H
+
+#include <sched.h>
+#include <stdbool.h>
+
+/* The calling thread goes before all ordinary ones from now on; what it starts does not. False: not permitted
+ * (CAP_SYS_NICE), nothing changed. */
+static inline bool ls_thread_urgent(void)
+{
+    const struct sched_param first = {.sched_priority = 1};
+
+    return sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &first) == 0;
+}
+
+#endif
