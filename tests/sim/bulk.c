@@ -348,12 +348,13 @@ void sim_bulk_get(struct sim *sim, struct sim_host *host, uint64_t from, uint64_
         return;
     }
     uint32_t first = (uint32_t)sim_rng_below(&sim->rng_ctrl, sim->config.nodes);
+    bool any = !sim->healed && sim_rng_below(&sim->rng_ctrl, 4) == 0; /* an old one: it must be refused */
     for (uint32_t k = 0; k < sim->config.nodes; k++) {
         uint32_t i = (first + k) % sim->config.nodes;
         struct sim_host *source = &sim->host[i];
         if (i == host->index || !(from >> (i + 1) & 1) || source->process != SIM_PROCESS_RUNNING ||
             source->bulk.step != SIM_BULK_IDLE || sim->node[i].paused || (sim->ctrl_cut[i] >> host->index & 1) ||
-            atomic_load(&sim->node[i].seam.applied) < position)
+            (atomic_load(&sim->node[i].seam.applied) < position && !any))
             continue;
         t->source = (int)i;
         SIM_TRACE(sim, "n%u asks n%u for a checkpoint from %lu on", host->index + 1, i + 1, position);
