@@ -84,6 +84,15 @@ class Bench:
         """Every member serves or follows again."""
         self.cluster.wait_ready(timeout)
 
+    def fill(self, mib):
+        """Writes so much that logs of less forget what was before."""
+        perf = os.path.join(self.cluster.build, "perf", "lockstep-perf")
+        status, output = self.cluster.run_client([perf, "--config", self.cluster.config, "--keys", str(mib * 256), "--value",
+                                                  "4096", "--fill", "--window", "16", "--seconds", "0.1", "--warmup", "0",
+                                                  "--quiet"])
+        if status != 0:
+            raise ClusterError(f"filling: status {status}: {output[-500:]}")
+
     def pause(self, seconds):
         time.sleep(seconds)
 
