@@ -145,6 +145,20 @@ void sim_check_record(struct sim *sim, struct sim_host *host, const struct ls_du
 
 /* ---- orders: the record says it first ---- */
 
+/* E5: votes are counted by the membership of the candidate's own sealed log. */
+static void check_elected(struct sim *sim, const struct sim_host *host, uint64_t epoch)
+{
+    const struct sim_node *node = &sim->node[host->index];
+    uint32_t self = 1u << host->index;
+    if (node->replica == NULL)
+        return;
+    uint32_t voters = sim->ledger.record[node->path[node->last_seq]].voters;
+    uint32_t grants = self | (host->stood.epoch == epoch ? host->grants : 0);
+    if (!is_majority(grants, voters))
+        sim_violate(sim, "E5", "node %u installs epoch %lu with the votes of %x; by its log the voters are %x",
+                    host->index + 1, epoch, grants, voters);
+}
+
 void sim_check_order(struct sim *sim, struct sim_host *host, enum ls_control_type type, const void *body)
 {
     const struct ls_durable *disk = &host->disk;
@@ -163,6 +177,7 @@ void sim_check_order(struct sim *sim, struct sim_host *host, enum ls_control_typ
         if (disk->promise < epoch.epoch || (disk->promise == epoch.epoch && disk->vote != id))
             sim_violate(sim, "E4", "node %u installs epoch %lu; its record promises %lu and votes for %u", id,
                         epoch.epoch, disk->promise, disk->vote);
+        check_elected(sim, host, epoch.epoch);
         break;
     case LS_CONTROL_JOIN:
         memcpy(&join, body, sizeof(join));
@@ -241,6 +256,8 @@ static void check_vote(struct sim *sim, struct sim_host *host, const struct ls_p
                     host->voted_for);
     host->voted_epoch = vote->epoch;
     host->voted_for = (uint16_t)id;
+    if (host->stood.epoch != vote->epoch)
+        host->grants = 0;
     host->stood = (struct sim_stood){.epoch = vote->epoch, .last_epoch = vote->last_epoch, .last = vote->last};
 }
 
@@ -256,6 +273,8 @@ static void check_grant(struct sim *sim, struct sim_host *host, uint16_t to, con
     if (host->voted_epoch == reply->epoch && host->voted_for != to)
         sim_violate(sim, "E4", "node %u votes for node %u in epoch %lu, and did so for node %u", id, to, reply->epoch,
                     host->voted_for);
+    if (stood->epoch == reply->epoch)
+        sim->host[to - 1].grants |= 1u << host->index;
     host->voted_epoch = reply->epoch;
     host->voted_for = to;
     if (node->replica == NULL)

@@ -147,6 +147,7 @@ struct sim_host {
     uint64_t voted_epoch;
     uint16_t voted_for;
     struct sim_stood stood;
+    uint32_t grants;       /* who voted for it in the epoch that it stood for last; a mask of indexes */
     uint32_t confirmed[8]; /* by joiner: masks of those who told this sequencer that they promised no more */
     uint64_t confirmed_for[8];
     uint32_t held[SIM_HELD]; /* records up to which earlier incarnations acknowledged; 0: none */
