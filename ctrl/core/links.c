@@ -301,8 +301,10 @@ static void answer_take(struct ls_ctrl *c, uint16_t node, const struct ls_peer_h
     struct ls_membership members;
     char text[LS_PEER_TEXT_MAX + 1];
 
-    if (h->asker != c->disk.incarnation)
-        return; /* to a question of an incarnation that is no more */
+    /* To a question of an incarnation that is no more; but a command is this process's own, whatever its dataplane
+     * has become since, and its number is used once. */
+    if (h->asker != c->disk.incarnation && h->type != LS_PEER_COMMAND_REPLY)
+        return;
     switch (h->type) {
     case LS_PEER_PREVOTE_REPLY:
     case LS_PEER_VOTE_REPLY:
