@@ -21,9 +21,11 @@ static void reply_send(struct ls_ctrl *c, uint16_t node, enum ls_peer_type type,
     ctrl_send(c, node, type, id, asker, &reply, sizeof(reply));
 }
 
+/* A damaged state is no damaged log: it votes until the others can spare it, and may be what they need for that. */
 static bool counts(const struct ls_ctrl *c)
 {
-    return c->phase == LS_CTRL_FULL && c->up && !c->killed && !c->damaged && c->disk.counts == c->disk.incarnation;
+    return c->phase == LS_CTRL_FULL && c->up && !c->killed && c->role != LS_ROLE_HALTED &&
+           c->disk.counts == c->disk.incarnation;
 }
 
 static bool behind(const struct ls_peer_vote *vote, uint64_t last_epoch, uint64_t last)

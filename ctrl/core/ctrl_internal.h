@@ -179,6 +179,7 @@ struct ls_ctrl {
     struct ls_detector detector;
     struct ls_drift drift;
     bool damaged; /* this copy is to be rebuilt */
+    uint64_t damaged_ns;
     bool damage_said;
     bool split_said;
     uint64_t checkpoint_due_ns;

@@ -84,6 +84,8 @@ static void status_make(struct ls_ctrl *c, struct ls_peer_status *s)
         s->flags |= LS_PEER_SAMPLED;
     if (c->stuck)
         s->flags |= LS_PEER_STUCK;
+    if (c->damaged)
+        s->flags |= LS_PEER_DAMAGED;
     if (counts)
         s->flags |= LS_PEER_COUNTS;
     if (counts && c->phase == LS_CTRL_FULL)
