@@ -2,8 +2,10 @@
 /*
  * A voter: answers pre-votes and votes. ctrl's one thread.
  *
- * What must hold here: in this order, promise durable, dataplane sealed, logs compared, vote durable, granted; a
- * repeated request goes through all of it again (E3, E4). Who does not count neither votes nor raises its promise (C5).
+ * What must hold here: in this order, promise and vote durable, dataplane sealed, logs compared, granted; a repeated
+ * request goes through all of it again (E3, E4). Both are one write, for fail-over waits for it: a vote that is on the
+ * disk and then not granted, for the log here is better, only means that nobody else gets it in that epoch. Who does
+ * not count neither votes nor raises its promise (C5).
  */
 #include "ctrl_internal.h"
 
@@ -33,6 +35,15 @@ static bool behind(const struct ls_peer_vote *vote, uint64_t last_epoch, uint64_
     return vote->last_epoch != last_epoch ? vote->last_epoch < last_epoch : vote->last < last;
 }
 
+/* This node stands too, and the other's log is only as good as its own: who stands already goes first, then the lower
+ * id. */
+static bool goes_first(const struct ls_ctrl *c, uint16_t node, const struct ls_peer_vote *vote)
+{
+    if (c->election.stage == STAGE_IDLE || vote->last_epoch != c->sample.last_epoch || vote->last != c->sample.last)
+        return false;
+    return c->election.stage > STAGE_PREVOTE || c->config.node < node;
+}
+
 static enum ls_peer_denial prevote_judge(struct ls_ctrl *c, uint16_t node, const struct ls_peer_vote *vote)
 {
     if (!counts(c))
@@ -43,7 +54,7 @@ static enum ls_peer_denial prevote_judge(struct ls_ctrl *c, uint16_t node, const
         return LS_DENIAL_HEARS;
     if (c->has_sample && behind(vote, c->sample.last_epoch, c->sample.last))
         return LS_DENIAL_BETTER;
-    return LS_DENIAL_NONE;
+    return goes_first(c, node, vote) ? LS_DENIAL_STANDS : LS_DENIAL_NONE;
 }
 
 void ctrl_prevote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header *h, const struct ls_peer_vote *vote)
@@ -53,6 +64,8 @@ void ctrl_prevote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header 
     reply_send(c, node, LS_PEER_PREVOTE_REPLY, h->id, h->incarnation, vote->epoch, denied);
     if (denied == LS_DENIAL_BETTER)
         ctrl_stand_first(c, node);
+    else if (denied == LS_DENIAL_NONE)
+        ctrl_stand_later(c);
 }
 
 /* Does this node follow a live sequencer other than the candidate? Then the candidate is the one that is cut off. */
@@ -97,9 +110,11 @@ void ctrl_vote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header *h,
         return;
     }
     c->ballot = (struct ballot){
-        .stage = BALLOT_PROMISE, .node = node, .id = h->id, .asker = h->incarnation, .vote = *vote, .since_ns = c->now};
+        .stage = BALLOT_WRITE, .node = node, .id = h->id, .asker = h->incarnation, .vote = *vote, .since_ns = c->now};
     if (vote->epoch > c->next.promise)
-        ctrl_promise(c, vote->epoch, 0);
+        ctrl_promise(c, vote->epoch, node);
+    else
+        c->next.vote = node;
     c->again = true;
 }
 
@@ -132,9 +147,8 @@ static void compare(struct ls_ctrl *c)
         if (voter)
             ctrl_stand(c, false); /* a majority already misses the sequencer: no need to ask again */
     } else {
-        b->stage = BALLOT_VOTE;
-        c->next.vote = b->node;
-        c->again = true;
+        c->epoch_since_ns = c->now; /* from here on it is the candidate's turn */
+        finish(c, LS_DENIAL_NONE);
     }
 }
 
@@ -153,7 +167,7 @@ void ctrl_ballot_step(struct ls_ctrl *c)
         finish(c, c->next.promise > b->vote.epoch ? LS_DENIAL_OLD_EPOCH : LS_DENIAL_VOTED);
         return;
     }
-    if (b->stage == BALLOT_PROMISE && c->disk.promise == b->vote.epoch) {
+    if (b->stage == BALLOT_WRITE && c->disk.promise == b->vote.epoch && c->disk.vote == b->node) {
         b->stage = BALLOT_SEAL;
         ctrl_ask_seal(c, &b->ask);
     }
@@ -162,7 +176,5 @@ void ctrl_ballot_step(struct ls_ctrl *c)
             compare(c);
         else if (ctrl_ask_late(c, &b->ask))
             ctrl_ask_seal(c, &b->ask);
-    } else if (b->stage == BALLOT_VOTE && c->disk.vote == b->node && c->disk.promise == b->vote.epoch) {
-        finish(c, LS_DENIAL_NONE);
     }
 }

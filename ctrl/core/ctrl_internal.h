@@ -61,7 +61,7 @@ struct election {
     uint64_t last_epoch, last;
 };
 
-enum ballot_stage { BALLOT_NONE, BALLOT_PROMISE, BALLOT_SEAL, BALLOT_VOTE };
+enum ballot_stage { BALLOT_NONE, BALLOT_WRITE, BALLOT_SEAL };
 struct ballot {
     enum ballot_stage stage;
     uint16_t node;
@@ -278,6 +278,8 @@ void ctrl_election_reset(struct ls_ctrl *c);
 /* Raises the epoch and asks for votes at once, without a pre-vote. */
 void ctrl_stand(struct ls_ctrl *c, bool handover);
 void ctrl_stand_first(struct ls_ctrl *c, uint16_t node);
+/* Another one, whose log is as good, is about to stand. */
+void ctrl_stand_later(struct ls_ctrl *c);
 bool ctrl_sequencer_gone(struct ls_ctrl *c);
 void ctrl_prevote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);
 void ctrl_vote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);

@@ -464,6 +464,21 @@ void ctrl_stand_first(struct ls_ctrl *c, uint16_t node)
     }
 }
 
+/* To stand as well would cost both of them a round: its promise is on the way to its disk, which may take longer than
+ * the places in the queue are apart. */
+void ctrl_stand_later(struct ls_ctrl *c)
+{
+    struct election *e = &c->election;
+
+    if (e->stage > STAGE_PREVOTE)
+        return;
+    if (e->stage == STAGE_PREVOTE)
+        *e = (struct election){.tries = e->tries};
+    if (e->due_ns < c->now + c->times.answer)
+        e->due_ns = c->now + c->times.answer;
+    c->again = true;
+}
+
 void ctrl_election_step(struct ls_ctrl *c)
 {
     struct election *e = &c->election;

@@ -93,6 +93,7 @@ enum ls_peer_denial {
     LS_DENIAL_OLD_EPOCH,    /* a higher one is promised */
     LS_DENIAL_VOTED,        /* for another one in this epoch */
     LS_DENIAL_AHEAD,        /* absurdly far ahead */
+    LS_DENIAL_STANDS,       /* PREVOTE: it stands itself, and its log is as good */
     LS_DENIALS
 };
 const char *ls_denial_text(unsigned denial);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Elections on busy machines, in a small world (world.h): slow disks, links and ctrls that get no time. Fail-over shall
+ * take one epoch and one round, whoever notices first.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "world.h"
+
+static struct world w;
+
+static void opened(uint16_t voters)
+{
+    world_begin(&w, voters, voters);
+    for (uint16_t node = 1; node <= voters; node++)
+        world_start(&w, node, false);
+    assert_true(world_settle(&w, voters, 300 * MS));
+    world_append(&w, world_sequencer(&w), 5);
+    world_run(&w, 5 * MS);
+}
+
+/* Kills the sequencer's dataplane, or all of it; within how long another one serves in the next epoch. */
+static void fail_over(bool all, uint64_t within_ns)
+{
+    uint16_t sequencer = world_sequencer(&w);
+    uint64_t killed = w.now, epoch = w.node[sequencer].dp.epoch;
+
+    if (all)
+        world_crash(&w, sequencer);
+    else
+        world_kill_dataplane(&w, sequencer);
+    while (w.now < killed + within_ns && world_sequencer(&w) == 0)
+        world_run(&w, 20000);
+    assert_int_not_equal(world_sequencer(&w), 0);
+    assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, epoch + 1);
+}
+
+/* Disks that take as long as several places in the queue of candidates: the second one still waits for the first, and
+ * two writes, one at the candidate and one at its voters, are all that is waited for. */
+static void test_slow_disks(void **state)
+{
+    (void)state;
+    for (uint16_t voters = 3; voters <= 5; voters++)
+        for (uint64_t disk = 1; disk <= 12; disk++)
+            for (int all = 0; all <= 1; all++) {
+                opened(voters);
+                for (uint16_t node = 1; node <= voters; node++)
+                    w.node[node].persist_ns = disk * MS;
+                fail_over(all, 2 * disk * MS + (all ? 40 : 2) * MS);
+                world_end(&w);
+            }
+}
+
+/* Each disk another one. */
+static void test_uneven_disks(void **state)
+{
+    (void)state;
+    for (uint64_t draw = 0; draw < 7 * 7 * 7; draw++) {
+        opened(4);
+        w.node[2].persist_ns = (1 + 2 * (draw % 7)) * MS;
+        w.node[3].persist_ns = (1 + 2 * (draw / 7 % 7)) * MS;
+        w.node[4].persist_ns = (1 + 2 * (draw / 49)) * MS;
+        fail_over(draw % 2, 70 * MS);
+        world_end(&w);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_slow_disks),
+        cmocka_unit_test(test_uneven_disks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
