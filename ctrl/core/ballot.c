@@ -132,6 +132,13 @@ static void finish(struct ls_ctrl *c, enum ls_peer_denial denied)
     c->again = true;
 }
 
+/* Somebody has opened the epoch already, and this node follows: the request is a repeated one that came late, or a
+ * loser's. That the log here is better now is the epoch's own doing, and no reason to end it. */
+static bool is_open(const struct ls_ctrl *c, uint64_t epoch)
+{
+    return c->sealed.last_epoch >= epoch || (c->epoch == epoch && c->sequencer != 0);
+}
+
 static void compare(struct ls_ctrl *c)
 {
     struct ballot *b = &c->ballot;
@@ -141,10 +148,10 @@ static void compare(struct ls_ctrl *c)
     } else if (!c->sealed.counts) {
         finish(c, LS_DENIAL_NOT_COUNTING);
     } else if (behind(&b->vote, c->sealed.last_epoch, c->sealed.last)) {
-        bool voter = ls_membership_is_voter(&c->sealed_members, c->config.node);
+        bool stands = ls_membership_is_voter(&c->sealed_members, c->config.node) && !is_open(c, b->vote.epoch);
 
         finish(c, LS_DENIAL_BETTER);
-        if (voter)
+        if (stands)
             ctrl_stand(c, false); /* a majority already misses the sequencer: no need to ask again */
     } else {
         c->epoch_since_ns = c->now; /* from here on it is the candidate's turn */

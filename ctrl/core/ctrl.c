@@ -72,6 +72,11 @@ void ctrl_promise(struct ls_ctrl *c, uint64_t epoch, uint16_t vote)
     c->again = true;
 }
 
+uint64_t ctrl_patience(const struct ls_ctrl *c, uint32_t unanswered)
+{
+    return c->times.answer << (unanswered < CTRL_DOUBLINGS ? unanswered : CTRL_DOUBLINGS);
+}
+
 /* A forged epoch near the end of the numbers would be kept for ever, and leave none to go on with. */
 bool ctrl_sane_epoch(const struct ls_ctrl *c, uint64_t epoch)
 {

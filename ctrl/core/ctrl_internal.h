@@ -24,6 +24,8 @@
     (1ull << 20)        /* one election a second for twelve days: no cluster gets there in one absence                 \
                          */
 #define CTRL_COMMANDS 8 /* operators' commands under way here */
+#define CTRL_DOUBLINGS                                                                                                 \
+    3 /* of times.answer: a question that was not answered is waited for twice as long the next time, so often */
 
 /* A question to this node's dataplane; id 0: none is open. */
 struct ask {
@@ -99,6 +101,7 @@ struct joining {
     uint64_t id;
     uint64_t epoch, reach, sequencer_incarnation;
     uint64_t since_ns;
+    uint32_t asked;                /* of this sequencer, without an answer */
     uint64_t moved_ns, moved_last; /* when the log grew last */
     struct ask ask;
     struct ls_membership members;
@@ -237,6 +240,8 @@ uint64_t ctrl_random(struct ls_ctrl *c, uint64_t below);
 void ctrl_wake(struct ls_ctrl *c, uint64_t at);
 /* Raises next.promise (the vote of the older epoch is void with it). */
 void ctrl_promise(struct ls_ctrl *c, uint64_t epoch, uint16_t vote);
+/* Waits for an answer so long: it may come late each time, and would never be waited for long enough. */
+uint64_t ctrl_patience(const struct ls_ctrl *c, uint32_t unanswered);
 bool ctrl_sane_epoch(const struct ls_ctrl *c, uint64_t epoch);
 /* Some of these nodes' voters; a majority of `members`? */
 bool ctrl_is_majority(const struct ls_membership *members, uint64_t nodes);

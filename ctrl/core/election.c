@@ -151,6 +151,7 @@ static void prevote_begin(struct ls_ctrl *c)
     e->granted = bit(c->config.node);
     e->denied = 0;
     ask_voters(c, LS_PEER_PREVOTE, &c->members, &vote);
+    e->deadline_ns = c->now + ctrl_patience(c, e->tries);
     c->again = true;
 }
 

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include <peer_message.h>
+
 #include "world.h"
 
 static struct world w;
@@ -71,11 +73,71 @@ static void test_uneven_disks(void **state)
     }
 }
 
+/* Answers that take longer than a question's time are waited for longer and longer, not asked for again and again. */
+static void test_slow_links(void **state)
+{
+    (void)state;
+    opened(3);
+    w.link_ns = 40 * MS;
+    world_kill_dataplane(&w, 3);
+    world_run(&w, 10 * MS);
+    assert_true(world_settle(&w, 3, 2000 * MS));
+    world_kill_dataplane(&w, 1);
+    world_run(&w, 10 * MS);
+    assert_true(world_settle(&w, 3, 5000 * MS));
+    assert_int_not_equal(world_sequencer(&w), 1);
+    world_end(&w);
+}
+
+static void vote_say(uint16_t from, uint16_t to, struct ls_peer_vote vote)
+{
+    struct {
+        struct ls_peer_header header;
+        struct ls_peer_vote vote;
+    } LS_PACKED m = {.header = {.magic = LS_PEER_MAGIC,
+                                .version = LS_PEER_VERSION,
+                                .type = LS_PEER_VOTE,
+                                .size = sizeof(m),
+                                .generation = 1,
+                                .cluster = 7,
+                                .id = LS_CTRL_ID | 77,
+                                .incarnation = w.node[from].disk.incarnation,
+                                .from = from,
+                                .to = to},
+                     .vote = vote};
+
+    assert_null(ls_ctrl_peer_message(w.node[to].ctrl, from, (const uint8_t *)&m, sizeof(m), w.now));
+}
+
+/* A repeated request that comes when the epoch is open, and one of a candidate that was not elected in it: the voter's
+ * log is better by what that epoch has ordered since, and that is no reason to end it. */
+static void test_late_request(void **state)
+{
+    struct ls_peer_vote vote = {.epoch = 2, .last_epoch = 1, .last = STEP};
+
+    (void)state;
+    opened(3);
+    world_kill_dataplane(&w, 1);
+    world_run(&w, 10 * MS);
+    assert_true(world_settle(&w, 3, 500 * MS));
+    assert_int_equal(world_sequencer(&w), 2);
+    vote_say(2, 3, vote);
+    world_run(&w, 100 * MS);
+    vote_say(1, 3, vote);
+    world_run(&w, 100 * MS);
+    assert_int_equal(world_sequencer(&w), 2);
+    assert_int_equal(w.node[2].dp.epoch, 2);
+    assert_int_equal(w.node[3].disk.promise, 2);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slow_disks),
         cmocka_unit_test(test_uneven_disks),
+        cmocka_unit_test(test_slow_links),
+        cmocka_unit_test(test_late_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

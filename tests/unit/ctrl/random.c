@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Drawn faults on a small world (world.h checks safety all the time): deaths, cuts of links and data network, one way
- * too, ctrls that die alone, slow disks, commands. In the end everything heals: then the cluster serves again with all
- * its members, or a majority has lost its memory and says so. One seed is one schedule: `unit-ctrl-random SEED [N]`.
+ * too, ctrls that die alone, slow disks and links, commands. In the end everything heals: then the cluster serves again
+ * with all its members, or a majority has lost its memory and says so. One seed is one schedule: `unit-ctrl-random SEED
+ * [N]`.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -135,6 +136,7 @@ static void schedule(uint64_t seed)
     voters = draw(2) ? 3 : 4;
     nodes = (uint16_t)(voters + 1);
     world_begin(&w, nodes, voters);
+    w.link_ns = draw(3) == 0 ? draw(40) * MS : 0;
     for (uint16_t node = 1; node <= nodes; node++)
         world_start(&w, node, false);
     assert_true(world_settle(&w, voters, 1000 * MS));

@@ -68,6 +68,7 @@ struct node {
 struct world {
     uint64_t now;
     struct node node[NODES];
+    uint64_t link_ns; /* how long a message between ctrls takes; 0: as on an idle network */
     bool link_cut[NODES][NODES]; /* ctrl */
     bool data_cut[NODES][NODES]; /* one way */
     uint16_t sequencer_of[1024];
