@@ -238,8 +238,8 @@ void ls_ctrl_observe(struct ls_ctrl *c, const struct ls_ctrl_sample *sample, uin
 {
     event_begin(c, now_ns);
     if (!c->up)
-        return; /* a page without its process, or of the one before */
-    if (c->has_sample && sample->scrub_damaged > c->sample.scrub_damaged)
+        return;                    /* a page without its process, or of the one before */
+    if (sample->scrub_damaged > 0) /* by this incarnation, perhaps before this ctrl was there */
         c->damaged = true;
     c->sample = *sample;
     c->has_sample = true;

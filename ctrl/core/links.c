@@ -135,7 +135,9 @@ void ctrl_peer_seen(struct ls_ctrl *c, uint64_t promise)
 {
     if (promise <= c->seen)
         return;
-    if (!ctrl_sane_epoch(c, promise)) {
+    /* Less than what a vote is given for: it is to be stood above, also before voters who have promised less. */
+    if (!ctrl_sane_epoch(c, promise) ||
+        (promise > c->next.promise && promise - c->next.promise > CTRL_EPOCHS_AHEAD / 2)) {
         ctrl_problem(c,
                      "a node says that it promised epoch %" PRIu64 ", %" PRIu64
                      " is promised here: no cluster gets so far ahead; it is not followed",

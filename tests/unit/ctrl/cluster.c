@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <peer_message.h>
+
 #include "world.h"
 
 static struct world w;
@@ -595,6 +597,20 @@ static void test_two_damaged(void **state)
     world_end(&w);
 }
 
+/* ctrl dies alone after its dataplane has found the damage: the next one looks at what was counted. */
+static void test_damaged_takeover(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_stop_ctrl(&w, 2);
+    w.node[2].dp.damaged = 1;
+    world_start(&w, 2, true);
+    world_run(&w, 300 * MS);
+    assert_true(world_settle(&w, 3, 1000 * MS));
+    assert_int_equal(w.node[2].spawned, 2);
+    world_end(&w);
+}
+
 /* What one sequencer sends halts all that follow it in the same moment. */
 static void test_two_halted(void **state)
 {
@@ -696,6 +712,36 @@ static void test_absurd_epoch(void **state)
     world_end(&w);
 }
 
+/* The highest that is still believed leaves room to stand above it, also with voters who have promised less. */
+static void test_highest_sane_epoch(void **state)
+{
+    struct {
+        struct ls_peer_header header;
+        struct ls_peer_status status;
+    } LS_PACKED m = {.header = {.magic = LS_PEER_MAGIC,
+                                .version = LS_PEER_VERSION,
+                                .type = LS_PEER_STATUS,
+                                .size = sizeof(m),
+                                .generation = 1,
+                                .cluster = 7,
+                                .from = 3,
+                                .to = 2},
+                     .status = {.flags = LS_PEER_ALIVE | LS_PEER_COUNTS | LS_PEER_FULL}};
+
+    (void)state;
+    for (uint64_t half = 0; half < 2; half++) {
+        opened(3, 3);
+        m.header.incarnation = w.node[3].disk.incarnation;
+        m.status.promise = 1 + ((1ull << 20) >> half); /* a damaged node says so */
+        assert_null(ls_ctrl_peer_message(w.node[2].ctrl, 3, (const uint8_t *)&m, sizeof(m), w.now));
+        world_kill_dataplane(&w, 1);
+        world_run(&w, 10 * MS);
+        assert_true(world_settle(&w, 3, 3000 * MS));
+        assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, half ? m.status.promise + 1 : 2);
+        world_end(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -726,12 +772,14 @@ int main(void)
         cmocka_unit_test(test_restart_back_off),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_two_damaged),
+        cmocka_unit_test(test_damaged_takeover),
         cmocka_unit_test(test_two_halted),
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_drift_split),
         cmocka_unit_test(test_halted),
         cmocka_unit_test(test_links_cut),
         cmocka_unit_test(test_absurd_epoch),
+        cmocka_unit_test(test_highest_sane_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
