@@ -82,6 +82,7 @@ struct admission {
     uint64_t reach;
     uint64_t confirm_id;
     uint64_t confirmed; /* bits */
+    uint64_t above;     /* bits: they have promised more */
     uint64_t since_ns;
     struct ask ask;
 };

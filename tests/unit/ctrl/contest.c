@@ -131,13 +131,42 @@ static void test_late_request(void **state)
     world_end(&w);
 }
 
+/* The highest that is still believed leaves room to stand above it, also with voters who have promised less. */
+static void test_highest_sane_epoch(void **state)
+{
+    struct {
+        struct ls_peer_header header;
+        struct ls_peer_status status;
+    } LS_PACKED m = {.header = {.magic = LS_PEER_MAGIC,
+                                .version = LS_PEER_VERSION,
+                                .type = LS_PEER_STATUS,
+                                .size = sizeof(m),
+                                .generation = 1,
+                                .cluster = 7,
+                                .from = 3,
+                                .to = 2},
+                     .status = {.flags = LS_PEER_ALIVE | LS_PEER_COUNTS | LS_PEER_FULL}};
+
+    (void)state;
+    for (uint64_t half = 0; half < 2; half++) {
+        opened(3);
+        m.header.incarnation = w.node[3].disk.incarnation;
+        m.status.promise = 1 + ((1ull << 20) >> half); /* a damaged node says so */
+        assert_null(ls_ctrl_peer_message(w.node[2].ctrl, 3, (const uint8_t *)&m, sizeof(m), w.now));
+        world_kill_dataplane(&w, 1);
+        world_run(&w, 10 * MS);
+        assert_true(world_settle(&w, 3, 3000 * MS));
+        assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, half ? m.status.promise + 1 : 2);
+        world_end(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slow_disks),
-        cmocka_unit_test(test_uneven_disks),
-        cmocka_unit_test(test_slow_links),
-        cmocka_unit_test(test_late_request),
+        cmocka_unit_test(test_slow_disks),         cmocka_unit_test(test_uneven_disks),
+        cmocka_unit_test(test_slow_links),         cmocka_unit_test(test_late_request),
+        cmocka_unit_test(test_highest_sane_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
