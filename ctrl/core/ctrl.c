@@ -284,7 +284,9 @@ static void sealed_take(struct ls_ctrl *c, const struct ls_control_header *heade
     struct ls_control_sealed sealed;
 
     memcpy(&sealed, body, sizeof(sealed));
-    if ((header->id & LS_CTRL_ID) == 0 || header->id <= c->sealed_id)
+    /* Newer than what is known; and not above what was ever asked here: the clock may have been set back since an
+     * earlier ctrl asked. */
+    if ((header->id & LS_CTRL_ID) == 0 || header->id <= c->sealed_id || header->id > (c->last_id | LS_CTRL_ID))
         return;
     if (sealed.incarnation != c->disk.incarnation) {
         ctrl_refuse(c,

@@ -131,6 +131,24 @@ static void test_late_request(void **state)
     world_end(&w);
 }
 
+/* The clock was set back before this ctrl was started, and the dataplane answers what the one before it has asked. */
+static void test_answer_to_another(void **state)
+{
+    struct ls_control_header h = {.version = LS_CONTROL_VERSION,
+                                  .type = LS_CONTROL_SEALED,
+                                  .id = UINT64_MAX,
+                                  .size = sizeof(struct ls_control_sealed)};
+
+    (void)state;
+    opened(3);
+    for (uint16_t node = 2; node <= 3; node++) {
+        struct ls_control_sealed sealed = {.epoch = 1, .incarnation = w.node[node].disk.incarnation, .counts = 1};
+        ls_ctrl_dataplane_message(w.node[node].ctrl, &h, (const uint8_t *)&sealed, w.now);
+    }
+    fail_over(false, 10 * MS);
+    world_end(&w);
+}
+
 /* The highest that is still believed leaves room to stand above it, also with voters who have promised less. */
 static void test_highest_sane_epoch(void **state)
 {
@@ -164,9 +182,9 @@ static void test_highest_sane_epoch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slow_disks),         cmocka_unit_test(test_uneven_disks),
-        cmocka_unit_test(test_slow_links),         cmocka_unit_test(test_late_request),
-        cmocka_unit_test(test_highest_sane_epoch),
+        cmocka_unit_test(test_slow_disks),        cmocka_unit_test(test_uneven_disks),
+        cmocka_unit_test(test_slow_links),        cmocka_unit_test(test_late_request),
+        cmocka_unit_test(test_answer_to_another), cmocka_unit_test(test_highest_sane_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
