@@ -120,8 +120,11 @@ void ctrl_confirm_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, uint64_t 
         } else {
             if (ls_membership_find(&c->members, node) != NULL)
                 ctrl_peer_seen(c, promise);
-            answer(c, joiner, a->id, a->joining, LS_JOIN_PROMISE, 0);
-            a->stage = ADMISSION_NONE;
+            a->above |= bit(node); /* the others may be a majority all the same, and this joiner needed to be one */
+            if (!ctrl_is_majority(&c->members, ~a->above)) {
+                answer(c, joiner, a->id, a->joining, LS_JOIN_PROMISE, 0);
+                a->stage = ADMISSION_NONE;
+            }
         }
         c->again = true;
     }

@@ -2,8 +2,10 @@
 /*
  * A voter: answers pre-votes and votes. ctrl's one thread.
  *
- * What must hold here: in this order, promise durable, dataplane sealed, logs compared, vote durable, granted; a
- * repeated request goes through all of it again (E3, E4). Who does not count neither votes nor raises its promise (C5).
+ * What must hold here: in this order, promise and vote durable, dataplane sealed, logs compared, granted; a repeated
+ * request goes through all of it again (E3, E4). Both are one write, for fail-over waits for it: a vote that is on the
+ * disk and then not granted, for the log here is better, only means that nobody else gets it in that epoch. Who does
+ * not count neither votes nor raises its promise (C5).
  */
 #include "ctrl_internal.h"
 
@@ -21,11 +23,13 @@ static void reply_send(struct ls_ctrl *c, uint16_t node, enum ls_peer_type type,
     ctrl_send(c, node, type, id, asker, &reply, sizeof(reply));
 }
 
+/* A damaged state is no damaged log: it votes until the others can spare it, and may be what they need for that. */
 static bool counts(const struct ls_ctrl *c)
 {
     if (ls_ctrl_mutant(VOTE_UNADMITTED))
         return c->up;
-    return c->phase == LS_CTRL_FULL && c->up && !c->killed && !c->damaged && c->disk.counts == c->disk.incarnation;
+    return c->phase == LS_CTRL_FULL && c->up && !c->killed && c->role != LS_ROLE_HALTED &&
+           c->disk.counts == c->disk.incarnation;
 }
 
 static bool behind(const struct ls_peer_vote *vote, uint64_t last_epoch, uint64_t last)
@@ -33,6 +37,15 @@ static bool behind(const struct ls_peer_vote *vote, uint64_t last_epoch, uint64_
     if (ls_ctrl_mutant(GRANT_WORSE_LOG))
         return false;
     return vote->last_epoch != last_epoch ? vote->last_epoch < last_epoch : vote->last < last;
+}
+
+/* This node stands too, and the other's log is only as good as its own: who stands already goes first, then the lower
+ * id. */
+static bool goes_first(const struct ls_ctrl *c, uint16_t node, const struct ls_peer_vote *vote)
+{
+    if (c->election.stage == STAGE_IDLE || vote->last_epoch != c->sample.last_epoch || vote->last != c->sample.last)
+        return false;
+    return c->election.stage > STAGE_PREVOTE || c->config.node < node;
 }
 
 static enum ls_peer_denial prevote_judge(struct ls_ctrl *c, uint16_t node, const struct ls_peer_vote *vote)
@@ -45,7 +58,7 @@ static enum ls_peer_denial prevote_judge(struct ls_ctrl *c, uint16_t node, const
         return LS_DENIAL_HEARS;
     if (c->has_sample && behind(vote, c->sample.last_epoch, c->sample.last))
         return LS_DENIAL_BETTER;
-    return LS_DENIAL_NONE;
+    return goes_first(c, node, vote) ? LS_DENIAL_STANDS : LS_DENIAL_NONE;
 }
 
 void ctrl_prevote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header *h, const struct ls_peer_vote *vote)
@@ -55,6 +68,8 @@ void ctrl_prevote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header 
     reply_send(c, node, LS_PEER_PREVOTE_REPLY, h->id, h->incarnation, vote->epoch, denied);
     if (denied == LS_DENIAL_BETTER)
         ctrl_stand_first(c, node);
+    else if (denied == LS_DENIAL_NONE)
+        ctrl_stand_later(c);
 }
 
 /* Does this node follow a live sequencer other than the candidate? Then the candidate is the one that is cut off. */
@@ -99,9 +114,11 @@ void ctrl_vote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header *h,
         return;
     }
     c->ballot = (struct ballot){
-        .stage = BALLOT_PROMISE, .node = node, .id = h->id, .asker = h->incarnation, .vote = *vote, .since_ns = c->now};
+        .stage = BALLOT_WRITE, .node = node, .id = h->id, .asker = h->incarnation, .vote = *vote, .since_ns = c->now};
     if (vote->epoch > c->next.promise)
-        ctrl_promise(c, vote->epoch, 0);
+        ctrl_promise(c, vote->epoch, node);
+    else
+        c->next.vote = node;
     c->again = true;
 }
 
@@ -119,6 +136,13 @@ static void finish(struct ls_ctrl *c, enum ls_peer_denial denied)
     c->again = true;
 }
 
+/* Somebody has opened the epoch already, and this node follows: the request is a repeated one that came late, or a
+ * loser's. That the log here is better now is the epoch's own doing, and no reason to end it. */
+static bool is_open(const struct ls_ctrl *c, uint64_t epoch)
+{
+    return c->sealed.last_epoch >= epoch || (c->epoch == epoch && c->sequencer != 0);
+}
+
 static void compare(struct ls_ctrl *c)
 {
     struct ballot *b = &c->ballot;
@@ -128,15 +152,14 @@ static void compare(struct ls_ctrl *c)
     } else if (!c->sealed.counts && !ls_ctrl_mutant(VOTE_UNADMITTED)) {
         finish(c, LS_DENIAL_NOT_COUNTING);
     } else if (behind(&b->vote, c->sealed.last_epoch, c->sealed.last)) {
-        bool voter = ls_membership_is_voter(&c->sealed_members, c->config.node);
+        bool stands = ls_membership_is_voter(&c->sealed_members, c->config.node) && !is_open(c, b->vote.epoch);
 
         finish(c, LS_DENIAL_BETTER);
-        if (voter)
+        if (stands)
             ctrl_stand(c, false); /* a majority already misses the sequencer: no need to ask again */
     } else {
-        b->stage = BALLOT_VOTE;
-        c->next.vote = b->node;
-        c->again = true;
+        c->epoch_since_ns = c->now; /* from here on it is the candidate's turn */
+        finish(c, LS_DENIAL_NONE);
     }
 }
 
@@ -155,18 +178,18 @@ void ctrl_ballot_step(struct ls_ctrl *c)
         finish(c, c->next.promise > b->vote.epoch ? LS_DENIAL_OLD_EPOCH : LS_DENIAL_VOTED);
         return;
     }
-    if (b->stage == BALLOT_PROMISE && c->disk.promise == b->vote.epoch) {
-        b->stage = ls_ctrl_mutant(GRANT_BEFORE_SEAL) ? BALLOT_VOTE : BALLOT_SEAL;
-        if (b->stage == BALLOT_VOTE)
-            c->next.vote = b->node;
+    if (b->stage == BALLOT_WRITE && c->disk.promise == b->vote.epoch && c->disk.vote == b->node) {
+        b->stage = BALLOT_SEAL;
         ctrl_ask_seal(c, &b->ask);
+        if (ls_ctrl_mutant(GRANT_BEFORE_SEAL)) {
+            finish(c, LS_DENIAL_NONE);
+            return;
+        }
     }
     if (b->stage == BALLOT_SEAL) {
         if (c->sealed_id >= b->ask.id)
             compare(c);
         else if (ctrl_ask_late(c, &b->ask))
             ctrl_ask_seal(c, &b->ask);
-    } else if (b->stage == BALLOT_VOTE && c->disk.vote == b->node && c->disk.promise == b->vote.epoch) {
-        finish(c, LS_DENIAL_NONE);
     }
 }

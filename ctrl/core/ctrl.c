@@ -72,6 +72,11 @@ void ctrl_promise(struct ls_ctrl *c, uint64_t epoch, uint16_t vote)
     c->again = true;
 }
 
+uint64_t ctrl_patience(const struct ls_ctrl *c, uint32_t unanswered)
+{
+    return c->times.answer << (unanswered < CTRL_DOUBLINGS ? unanswered : CTRL_DOUBLINGS);
+}
+
 /* A forged epoch near the end of the numbers would be kept for ever, and leave none to go on with. */
 bool ctrl_sane_epoch(const struct ls_ctrl *c, uint64_t epoch)
 {
@@ -239,8 +244,8 @@ void ls_ctrl_observe(struct ls_ctrl *c, const struct ls_ctrl_sample *sample, uin
 {
     event_begin(c, now_ns);
     if (!c->up)
-        return; /* a page without its process, or of the one before */
-    if (c->has_sample && sample->scrub_damaged > c->sample.scrub_damaged)
+        return;                    /* a page without its process, or of the one before */
+    if (sample->scrub_damaged > 0) /* by this incarnation, perhaps before this ctrl was there */
         c->damaged = true;
     c->sample = *sample;
     c->has_sample = true;
@@ -285,7 +290,9 @@ static void sealed_take(struct ls_ctrl *c, const struct ls_control_header *heade
     struct ls_control_sealed sealed;
 
     memcpy(&sealed, body, sizeof(sealed));
-    if ((header->id & LS_CTRL_ID) == 0 || header->id <= c->sealed_id)
+    /* Newer than what is known; and not above what was ever asked here: the clock may have been set back since an
+     * earlier ctrl asked. */
+    if ((header->id & LS_CTRL_ID) == 0 || header->id <= c->sealed_id || header->id > (c->last_id | LS_CTRL_ID))
         return;
     if (sealed.incarnation != c->disk.incarnation) {
         ctrl_refuse(c,

@@ -25,6 +25,8 @@
     (1ull << 20)        /* one election a second for twelve days: no cluster gets there in one absence                 \
                          */
 #define CTRL_COMMANDS 8 /* operators' commands under way here */
+#define CTRL_DOUBLINGS                                                                                                 \
+    3 /* of times.answer: a question that was not answered is waited for twice as long the next time, so often */
 
 /* A question to this node's dataplane; id 0: none is open. */
 struct ask {
@@ -62,7 +64,7 @@ struct election {
     uint64_t last_epoch, last;
 };
 
-enum ballot_stage { BALLOT_NONE, BALLOT_PROMISE, BALLOT_SEAL, BALLOT_VOTE };
+enum ballot_stage { BALLOT_NONE, BALLOT_WRITE, BALLOT_SEAL };
 struct ballot {
     enum ballot_stage stage;
     uint16_t node;
@@ -81,6 +83,7 @@ struct admission {
     uint64_t reach;
     uint64_t confirm_id;
     uint64_t confirmed; /* bits */
+    uint64_t above;     /* bits: they have promised more */
     uint64_t since_ns;
     struct ask ask;
 };
@@ -101,6 +104,7 @@ struct joining {
     uint64_t id;
     uint64_t epoch, reach, sequencer_incarnation;
     uint64_t since_ns;
+    uint32_t asked;                /* of this sequencer, without an answer */
     uint64_t moved_ns, moved_last; /* when the log grew last */
     struct ask ask;
     struct ls_membership members;
@@ -181,6 +185,7 @@ struct ls_ctrl {
     struct ls_detector detector;
     struct ls_drift drift;
     bool damaged; /* this copy is to be rebuilt */
+    uint64_t damaged_ns;
     bool damage_said;
     bool split_said;
     uint64_t checkpoint_due_ns;
@@ -238,6 +243,8 @@ uint64_t ctrl_random(struct ls_ctrl *c, uint64_t below);
 void ctrl_wake(struct ls_ctrl *c, uint64_t at);
 /* Raises next.promise (the vote of the older epoch is void with it). */
 void ctrl_promise(struct ls_ctrl *c, uint64_t epoch, uint16_t vote);
+/* Waits for an answer so long: it may come late each time, and would never be waited for long enough. */
+uint64_t ctrl_patience(const struct ls_ctrl *c, uint32_t unanswered);
 bool ctrl_sane_epoch(const struct ls_ctrl *c, uint64_t epoch);
 /* Some of these nodes' voters; a majority of `members`? */
 bool ctrl_is_majority(const struct ls_membership *members, uint64_t nodes);
@@ -279,6 +286,8 @@ void ctrl_election_reset(struct ls_ctrl *c);
 /* Raises the epoch and asks for votes at once, without a pre-vote. */
 void ctrl_stand(struct ls_ctrl *c, bool handover);
 void ctrl_stand_first(struct ls_ctrl *c, uint16_t node);
+/* Another one, whose log is as good, is about to stand. */
+void ctrl_stand_later(struct ls_ctrl *c);
 bool ctrl_sequencer_gone(struct ls_ctrl *c);
 void ctrl_prevote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);
 void ctrl_vote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);

@@ -89,7 +89,8 @@ static uint32_t place(const struct ls_ctrl *c, uint16_t except)
             continue;
         if (!ctrl_peer_says(c, m->node, LS_PEER_FULL) || !ctrl_peer_says(c, m->node, LS_PEER_ALIVE))
             continue;
-        if (s->role == LS_ROLE_BEHIND || s->role == LS_ROLE_HALTED || (s->flags & LS_PEER_STALLED))
+        if (s->role == LS_ROLE_BEHIND || s->role == LS_ROLE_HALTED ||
+            (s->flags & (LS_PEER_STALLED | LS_PEER_DAMAGED)) != 0)
             continue;
         ahead +=
             s->last_epoch > c->sample.last_epoch || (s->last_epoch == c->sample.last_epoch && m->node < c->config.node);
@@ -114,9 +115,9 @@ static void give_up(struct ls_ctrl *c, const char *why)
 
 static bool may_stand(struct ls_ctrl *c)
 {
-    return c->phase == LS_CTRL_FULL && c->up && !c->killed && !c->damaged && c->has_sample &&
-           c->disk.counts == c->disk.incarnation && ls_membership_is_voter(&c->members, c->config.node) &&
-           c->role != LS_ROLE_HALTED && c->role != LS_ROLE_BEHIND && !ls_detector_stalled(&c->detector, c->now);
+    return c->phase == LS_CTRL_FULL && c->up && !c->killed && c->has_sample && c->disk.counts == c->disk.incarnation &&
+           ls_membership_is_voter(&c->members, c->config.node) && c->role != LS_ROLE_HALTED &&
+           c->role != LS_ROLE_BEHIND && !ls_detector_stalled(&c->detector, c->now);
 }
 
 static uint64_t voters_of(const struct ls_membership *members)
@@ -154,6 +155,7 @@ static void prevote_begin(struct ls_ctrl *c)
     e->granted = bit(c->config.node);
     e->denied = 0;
     ask_voters(c, LS_PEER_PREVOTE, &c->members, &vote);
+    e->deadline_ns = c->now + ctrl_patience(c, e->tries);
     c->again = true;
 }
 
@@ -434,6 +436,8 @@ static void idle_step(struct ls_ctrl *c)
             e->due_ns = c->now;
         else if (c->disk.promise == 0 && c->config.first_sequencer != 0)
             e->due_ns += c->times.suspect_max;
+        if (c->damaged) /* only if the others cannot do without its log */
+            e->due_ns += c->times.suspect_max;
     }
     if (c->now < e->due_ns)
         ctrl_wake(c, e->due_ns);
@@ -466,6 +470,21 @@ void ctrl_stand_first(struct ls_ctrl *c, uint16_t node)
         c->election.due_ns = c->now + place(c, node) * c->times.stagger;
         c->again = true;
     }
+}
+
+/* To stand as well would cost both of them a round: its promise is on the way to its disk, which may take longer than
+ * the places in the queue are apart. */
+void ctrl_stand_later(struct ls_ctrl *c)
+{
+    struct election *e = &c->election;
+
+    if (e->stage > STAGE_PREVOTE)
+        return;
+    if (e->stage == STAGE_PREVOTE)
+        *e = (struct election){.tries = e->tries};
+    if (e->due_ns < c->now + c->times.answer)
+        e->due_ns = c->now + c->times.answer;
+    c->again = true;
 }
 
 void ctrl_election_step(struct ls_ctrl *c)

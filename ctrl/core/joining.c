@@ -143,9 +143,11 @@ static void ask_step(struct ls_ctrl *c)
     struct joining *j = &c->joining;
     uint16_t sequencer = sequencer_find(c);
     struct ls_peer_join body = {.joining = c->disk.incarnation, .promise = c->disk.promise};
+    uint64_t patience = ctrl_patience(c, j->asked);
+    uint32_t asked = j->stage == JOINING_ASK && sequencer == j->sequencer ? j->asked + 1 : 0;
 
-    if (j->stage == JOINING_ASK && c->now < j->since_ns + c->times.answer && sequencer == j->sequencer) {
-        ctrl_wake(c, j->since_ns + c->times.answer);
+    if (j->stage == JOINING_ASK && c->now < j->since_ns + patience && sequencer == j->sequencer) {
+        ctrl_wake(c, j->since_ns + patience);
         return;
     }
     if (sequencer == 0) {
@@ -156,9 +158,10 @@ static void ask_step(struct ls_ctrl *c)
         ctrl_wake(c, j->since_ns + c->times.answer / 2);
         return; /* refused a moment ago */
     }
-    *j = (struct joining){.stage = JOINING_ASK, .sequencer = sequencer, .id = ctrl_id(c), .since_ns = c->now};
+    *j = (struct joining){
+        .stage = JOINING_ASK, .sequencer = sequencer, .id = ctrl_id(c), .asked = asked, .since_ns = c->now};
     ctrl_send(c, sequencer, LS_PEER_JOIN, j->id, 0, &body, sizeof(body));
-    ctrl_wake(c, j->since_ns + c->times.answer);
+    ctrl_wake(c, j->since_ns + ctrl_patience(c, asked));
 }
 
 static void refusal_take(struct ls_ctrl *c, uint16_t node, enum ls_peer_join_refusal refused, uint64_t members_seq)

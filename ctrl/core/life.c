@@ -163,6 +163,7 @@ void ctrl_life_up(struct ls_ctrl *c, const struct ls_control_ready *ready)
     c->halt = LS_HALT_NONE;
     c->halt_said = false;
     c->damaged = c->damage_said = false;
+    c->damaged_ns = 0;
     ls_detector_init(&c->detector, &c->times, c->now);
     if (!c->take_over)
         c->phase = LS_CTRL_OUTSIDE;
@@ -238,8 +239,23 @@ static void halt_step(struct ls_ctrl *c)
                     ls_halt_text(c->halt));
         return;
     }
-    ctrl_problem(c, "the dataplane has halted: %s. It is rebuilt from the others", ls_halt_text(c->halt));
-    ctrl_kill(c);
+    ctrl_problem(c,
+                 "the dataplane has halted: %s. It is rebuilt from the others as soon as they are a majority without "
+                 "it",
+                 ls_halt_text(c->halt));
+    c->damaged = c->damage_said = true;
+}
+
+/* Is this node's memory there, and will it be? What damages one copy may damage several at once, and all of them learn
+ * in the same moment that they can be spared: so each says it first and then waits for news of the others, and they go
+ * one after the other, by node id. */
+static bool holds_on(const struct ls_ctrl *c, uint16_t node)
+{
+    if (!ctrl_peer_says(c, node, LS_PEER_FULL) || !ctrl_peer_says(c, node, LS_PEER_ALIVE) ||
+        ctrl_peer_says(c, node, LS_PEER_STALLED))
+        return false;
+    return !c->damaged || (c->peer[node].status_ns >= c->damaged_ns + c->times.answer &&
+                           (node > c->config.node || !ctrl_peer_says(c, node, LS_PEER_DAMAGED)));
 }
 
 /* Would the voters that count be a majority without this node? Else its memory is the last of some entry, perhaps. */
@@ -249,8 +265,7 @@ static bool spared(const struct ls_ctrl *c)
 
     for (uint32_t i = 0; i < c->members.count; i++) {
         uint16_t node = c->members.member[i].node;
-        if (node != c->config.node && ctrl_peer_says(c, node, LS_PEER_FULL) && ctrl_peer_says(c, node, LS_PEER_ALIVE) &&
-            !ctrl_peer_says(c, node, LS_PEER_STALLED))
+        if (node != c->config.node && holds_on(c, node))
             others |= bit(node);
     }
     return ctrl_is_majority(&c->members, others);
@@ -286,6 +301,8 @@ static void damage_step(struct ls_ctrl *c)
         ctrl_problem(c, "this node's state is damaged or differs from that of the others: it is rebuilt from them as "
                         "soon as they are a majority without it");
     c->damage_said = true;
+    if (c->damaged_ns == 0)
+        c->damaged_ns = c->now;
     if (c->phase == LS_CTRL_FULL && !spared(c))
         return;
     ctrl_kill(c);

@@ -84,6 +84,8 @@ static void status_make(struct ls_ctrl *c, struct ls_peer_status *s)
         s->flags |= LS_PEER_SAMPLED;
     if (c->stuck)
         s->flags |= LS_PEER_STUCK;
+    if (c->damaged)
+        s->flags |= LS_PEER_DAMAGED;
     if (counts)
         s->flags |= LS_PEER_COUNTS;
     if (counts && c->phase == LS_CTRL_FULL)
@@ -133,7 +135,9 @@ void ctrl_peer_seen(struct ls_ctrl *c, uint64_t promise)
 {
     if (promise <= c->seen)
         return;
-    if (!ctrl_sane_epoch(c, promise)) {
+    /* Less than what a vote is given for: it is to be stood above, also before voters who have promised less. */
+    if (!ctrl_sane_epoch(c, promise) ||
+        (promise > c->next.promise && promise - c->next.promise > CTRL_EPOCHS_AHEAD / 2)) {
         ctrl_problem(c,
                      "a node says that it promised epoch %" PRIu64 ", %" PRIu64
                      " is promised here: no cluster gets so far ahead; it is not followed",
@@ -305,8 +309,10 @@ static void answer_take(struct ls_ctrl *c, uint16_t node, const struct ls_peer_h
     struct ls_membership members;
     char text[LS_PEER_TEXT_MAX + 1];
 
-    if (h->asker != c->disk.incarnation)
-        return; /* to a question of an incarnation that is no more */
+    /* To a question of an incarnation that is no more; but a command is this process's own, whatever its dataplane
+     * has become since, and its number is used once. */
+    if (h->asker != c->disk.incarnation && h->type != LS_PEER_COMMAND_REPLY)
+        return;
     switch (h->type) {
     case LS_PEER_PREVOTE_REPLY:
     case LS_PEER_VOTE_REPLY:

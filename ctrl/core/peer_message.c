@@ -46,6 +46,7 @@ const char *ls_denial_text(unsigned denial)
         [LS_DENIAL_OLD_EPOCH] = "it promised a higher epoch",
         [LS_DENIAL_VOTED] = "it voted for another one",
         [LS_DENIAL_AHEAD] = "the epoch is absurdly far ahead",
+        [LS_DENIAL_STANDS] = "it stands itself",
     };
     return denial < LS_DENIALS ? text[denial] : "?";
 }

@@ -61,7 +61,8 @@ struct ls_peer_hello {
 #define LS_PEER_FULL    0x10u /* ... and its dataplane does */
 #define LS_PEER_REFUSED 0x20u /* it may not take part: an operator must act */
 #define LS_PEER_SAMPLED 0x40u /* its dataplane was looked at: the positions are its own */
-#define LS_PEER_FLAGS   0x7fu
+#define LS_PEER_DAMAGED 0x80u /* its copy is wrong: it ends by itself, to be rebuilt, when the others can spare it */
+#define LS_PEER_FLAGS   0xffu
 
 struct ls_peer_status {
     uint64_t promise;
@@ -92,6 +93,7 @@ enum ls_peer_denial {
     LS_DENIAL_OLD_EPOCH,    /* a higher one is promised */
     LS_DENIAL_VOTED,        /* for another one in this epoch */
     LS_DENIAL_AHEAD,        /* absurdly far ahead */
+    LS_DENIAL_STANDS,       /* PREVOTE: it stands itself, and its log is as good */
     LS_DENIALS
 };
 const char *ls_denial_text(unsigned denial);

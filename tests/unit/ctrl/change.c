@@ -225,13 +225,32 @@ static void test_command_cancelled(void **state)
     world_end(&w);
 }
 
+/* The dataplane of the node where the command was given goes meanwhile, its ctrl does not: the answer is still its own.
+ */
+static void test_command_outlives_dataplane(void **state)
+{
+    (void)state;
+    opened(4, 3);
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 4, true, 1);
+    world_run(&w, 100 * MS);
+    world_kill_dataplane(&w, 2);
+    world_run(&w, 10 * MS);
+    assert_true(world_settle(&w, 3, 500 * MS));
+    assert_int_equal(w.node[2].spawned, 2);
+    assert_int_equal(w.done_count, 0);
+    world_start(&w, 4, false);
+    done_within(500 * MS);
+    expect(0, "node 4 is a voter now");
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_handover),          cmocka_unit_test(test_add_promote_remove),
         cmocka_unit_test(test_add_and_promote),   cmocka_unit_test(test_replace),
         cmocka_unit_test(test_removal_refused),   cmocka_unit_test(test_command_without_sequencer),
-        cmocka_unit_test(test_command_cancelled),
+        cmocka_unit_test(test_command_cancelled), cmocka_unit_test(test_command_outlives_dataplane),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -341,6 +341,24 @@ static void test_rejoin_promise_above(void **state)
     world_end(&w);
 }
 
+/* One joiner has promised more, and only with the other one's help can the sequencer stand above: that one is let in,
+ * for a majority has promised no more. */
+static void test_rejoin_beside_promise_above(void **state)
+{
+    (void)state;
+    opened(4, 4);
+    world_crash(&w, 2);
+    world_crash(&w, 3);
+    w.node[2].disk.promise = 9;
+    w.node[2].disk.vote = 2;
+    world_start(&w, 2, false);
+    world_start(&w, 3, false);
+    assert_true(world_settle(&w, 4, 1000 * MS));
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(w.node[1].dp.epoch, 10);
+    world_end(&w);
+}
+
 static void test_rejoin_by_checkpoint(void **state)
 {
     (void)state;
@@ -527,8 +545,7 @@ static void test_damaged(void **state)
     (void)state;
     opened(3, 3);
     w.node[1].dp.damaged = 1;
-    assert_true(serves_within(100 * MS));
-    world_run(&w, 20 * MS);
+    world_run(&w, 100 * MS);
     assert_int_equal(world_sequencer(&w), 2);
     assert_true(world_settle(&w, 3, 1000 * MS));
     assert_int_equal(w.node[1].spawned, 2);
@@ -539,6 +556,90 @@ static void test_damaged(void **state)
     world_run(&w, 300 * MS);
     assert_int_equal(w.node[1].spawned, 2);
     assert_true(w.node[1].dp.running);
+    world_end(&w);
+}
+
+/* How many of nodes 1 to 3 hold what they acknowledged. */
+static uint32_t whole(void)
+{
+    uint32_t n = 0;
+
+    for (uint16_t node = 1; node <= 3; node++)
+        n += w.node[node].dp.running && w.node[node].dp.counts;
+    return n;
+}
+
+/* Two of three at once are rebuilt one after the other: never is the memory of a majority gone. */
+static void rebuilt_in_turn(uint64_t ns)
+{
+    for (uint64_t end = w.now + ns; w.now < end; world_run(&w, 20000))
+        assert_true(whole() >= 2);
+    for (uint16_t node = 1; node <= 2; node++)
+        assert_int_equal(w.node[node].spawned, 2);
+    assert_true(world_settle(&w, 3, 1000 * MS));
+    grow();
+}
+
+static void test_two_damaged(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    w.node[1].dp.damaged = w.node[2].dp.damaged = 1; /* found in the same moment */
+    rebuilt_in_turn(2000 * MS);
+    world_end(&w);
+
+    opened(3, 3);
+    w.data_cut[1][3] = true;
+    world_append(&w, 1, 5);
+    world_run(&w, 2 * MS);
+    w.node[1].dp.damaged = w.node[2].dp.damaged = 1; /* and only they hold what was acknowledged last */
+    for (int i = 0; i < 1000 && w.node[1].dp.running; i++)
+        world_run(&w, MS);
+    w.data_cut[1][3] = false;
+    rebuilt_in_turn(3000 * MS);
+    world_end(&w);
+
+    opened(3, 3);
+    world_crash(&w, 3);
+    world_run(&w, 10 * MS);
+    w.node[1].dp.damaged = w.node[2].dp.damaged = 1; /* both wait for the third one */
+    world_run(&w, 300 * MS);
+    assert_int_equal(w.node[1].spawned + w.node[2].spawned, 2);
+    world_start(&w, 3, false);
+    world_run(&w, 8 * MS);
+    while (world_view(&w, 3).phase != LS_CTRL_FULL)
+        world_run(&w, 20000);
+    rebuilt_in_turn(2000 * MS);
+    world_end(&w);
+}
+
+/* ctrl dies alone after its dataplane has found the damage: the next one looks at what was counted. */
+static void test_damaged_takeover(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_stop_ctrl(&w, 2);
+    w.node[2].dp.damaged = 1;
+    world_start(&w, 2, true);
+    world_run(&w, 300 * MS);
+    assert_true(world_settle(&w, 3, 1000 * MS));
+    assert_int_equal(w.node[2].spawned, 2);
+    world_end(&w);
+}
+
+/* What one sequencer sends halts all that follow it in the same moment. */
+static void test_two_halted(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_command(&w, 1, LS_COMMAND_SEQUENCER_MOVE, 3, 0, false, 1);
+    world_run(&w, 20 * MS);
+    assert_int_equal(world_sequencer(&w), 3);
+    for (uint16_t node = 1; node <= 2; node++) {
+        w.node[node].dp.role = LS_ROLE_HALTED;
+        w.node[node].dp.halt = LS_HALT_LOG_DAMAGED;
+    }
+    rebuilt_in_turn(2000 * MS);
     world_end(&w);
 }
 
@@ -647,6 +748,7 @@ int main(void)
         cmocka_unit_test(test_followers_rejoin),
         cmocka_unit_test(test_rejoin_epoch_changes),
         cmocka_unit_test(test_rejoin_promise_above),
+        cmocka_unit_test(test_rejoin_beside_promise_above),
         cmocka_unit_test(test_rejoin_by_checkpoint),
         cmocka_unit_test(test_takeover),
         cmocka_unit_test(test_takeover_refused),
@@ -656,6 +758,9 @@ int main(void)
         cmocka_unit_test(test_late_detector),
         cmocka_unit_test(test_restart_back_off),
         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_two_damaged),
+        cmocka_unit_test(test_damaged_takeover),
+        cmocka_unit_test(test_two_halted),
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_drift_split),
         cmocka_unit_test(test_halted),

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Drawn faults on a small world (world.h checks safety all the time): deaths, cuts of links and data network, one way
- * too, ctrls that die alone, slow disks, commands. In the end everything heals: then the cluster serves again with all
- * its members, or a majority has lost its memory and says so. One seed is one schedule: `unit-ctrl-random SEED [N]`.
+ * too, ctrls that die alone, slow disks and links, damage, commands. In the end everything heals: then the cluster
+ * serves again with all its members, or a majority has lost its memory and says so. One seed is one schedule:
+ * `unit-ctrl-random SEED [N]`.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +35,7 @@ static void fault(uint16_t nodes, uint16_t voters)
 {
     uint16_t a = any(nodes), b = any(nodes);
 
-    switch (draw(14)) {
+    switch (draw(15)) {
     case 0:
     case 1:
         world_kill_dataplane(&w, a);
@@ -77,6 +78,9 @@ static void fault(uint16_t nodes, uint16_t voters)
         break;
     case 12:
         w.node[a].late = draw(2);
+        break;
+    case 13:
+        w.node[a].dp.damaged += w.node[a].dp.running;
         break;
     default:
         if (w.node[a].ctrl == NULL)
@@ -132,9 +136,10 @@ static void schedule(uint64_t seed)
     bool lost = false;
 
     state = seed * 0x9e3779b97f4a7c15u + 1;
-    voters = draw(2) ? 3 : 4;
+    voters = (uint16_t)(2 + draw(3));
     nodes = (uint16_t)(voters + 1);
     world_begin(&w, nodes, voters);
+    w.link_ns = draw(3) == 0 ? draw(40) * MS : 0;
     for (uint16_t node = 1; node <= nodes; node++)
         world_start(&w, node, false);
     assert_true(world_settle(&w, voters, 1000 * MS));

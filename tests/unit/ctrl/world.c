@@ -154,7 +154,7 @@ static void on_peer_send(void *user, uint16_t to, const void *bytes, size_t size
     watch(from, bytes);
     if (!link_up[from][to])
         return;
-    struct event *e = push(LINK_NS, PEER, to);
+    struct event *e = push(the_world->link_ns != 0 ? the_world->link_ns : LINK_NS, PEER, to);
     e->from = from;
     e->life = link_life[from][to];
     memcpy(e->bytes, bytes, size);

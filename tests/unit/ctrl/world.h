@@ -13,6 +13,7 @@
 #define NODES   6 /* ids 1..5 */
 #define ENTRIES 4096
 #define STEP    100 /* positions an entry takes */
+#define OPENED  1024
 #define MS      1000000ull
 
 struct entry {
@@ -72,9 +73,10 @@ struct node {
 struct world {
     uint64_t now;
     struct node node[NODES];
+    uint64_t link_ns; /* how long a message between ctrls takes; 0: as on an idle network */
     bool link_cut[NODES][NODES]; /* ctrl */
     bool data_cut[NODES][NODES]; /* one way */
-    uint16_t sequencer_of[1024];
+    uint64_t opened[OPENED]; /* epochs, newest ones */
     uint32_t committed; /* entries of the canonical log */
     uint64_t canon[ENTRIES];
     uint32_t done_count;

@@ -171,9 +171,8 @@ static void order_install(struct world *w, uint16_t node, uint64_t id, const str
     else if (!ls_membership_is_voter(&dp->members, node))
         body.refused = 3;
     if (body.refused == 0) {
-        assert_true(o->epoch < 1024);
-        assert_int_equal(w->sequencer_of[o->epoch], 0); /* E2 */
-        w->sequencer_of[o->epoch] = node;
+        assert_int_not_equal(w->opened[o->epoch % OPENED], o->epoch); /* E2 */
+        w->opened[o->epoch % OPENED] = o->epoch;
         assert_true(dp->last >= w->committed); /* E6 */
         for (uint32_t i = 1; i <= w->committed; i++)
             assert_int_equal(dp->log[i].epoch, w->canon[i]);

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Elections on busy machines, in a small world (world.h): slow disks, links and ctrls that get no time. Fail-over shall
+ * take one epoch and one round, whoever notices first.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <peer_message.h>
+
+#include "world.h"
+
+static struct world w;
+
+static void opened(uint16_t voters)
+{
+    world_begin(&w, voters, voters);
+    for (uint16_t node = 1; node <= voters; node++)
+        world_start(&w, node, false);
+    assert_true(world_settle(&w, voters, 300 * MS));
+    world_append(&w, world_sequencer(&w), 5);
+    world_run(&w, 5 * MS);
+}
+
+/* Kills the sequencer's dataplane, or all of it; within how long another one serves in the next epoch. */
+static void fail_over(bool all, uint64_t within_ns)
+{
+    uint16_t sequencer = world_sequencer(&w);
+    uint64_t killed = w.now, epoch = w.node[sequencer].dp.epoch;
+
+    if (all)
+        world_crash(&w, sequencer);
+    else
+        world_kill_dataplane(&w, sequencer);
+    while (w.now < killed + within_ns && world_sequencer(&w) == 0)
+        world_run(&w, 20000);
+    assert_int_not_equal(world_sequencer(&w), 0);
+    assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, epoch + 1);
+}
+
+/* Disks that take as long as several places in the queue of candidates: the second one still waits for the first, and
+ * two writes, one at the candidate and one at its voters, are all that is waited for. */
+static void test_slow_disks(void **state)
+{
+    (void)state;
+    for (uint16_t voters = 3; voters <= 5; voters++)
+        for (uint64_t disk = 1; disk <= 12; disk++)
+            for (int all = 0; all <= 1; all++) {
+                opened(voters);
+                for (uint16_t node = 1; node <= voters; node++)
+                    w.node[node].persist_ns = disk * MS;
+                fail_over(all, 2 * disk * MS + (all ? 40 : 2) * MS);
+                world_end(&w);
+            }
+}
+
+/* Each disk another one. */
+static void test_uneven_disks(void **state)
+{
+    (void)state;
+    for (uint64_t draw = 0; draw < 7 * 7 * 7; draw++) {
+        opened(4);
+        w.node[2].persist_ns = (1 + 2 * (draw % 7)) * MS;
+        w.node[3].persist_ns = (1 + 2 * (draw / 7 % 7)) * MS;
+        w.node[4].persist_ns = (1 + 2 * (draw / 49)) * MS;
+        fail_over(draw % 2, 70 * MS);
+        world_end(&w);
+    }
+}
+
+/* Answers that take longer than a question's time are waited for longer and longer, not asked for again and again. */
+static void test_slow_links(void **state)
+{
+    (void)state;
+    opened(3);
+    w.link_ns = 40 * MS;
+    world_kill_dataplane(&w, 3);
+    world_run(&w, 10 * MS);
+    assert_true(world_settle(&w, 3, 2000 * MS));
+    world_kill_dataplane(&w, 1);
+    world_run(&w, 10 * MS);
+    assert_true(world_settle(&w, 3, 5000 * MS));
+    assert_int_not_equal(world_sequencer(&w), 1);
+    world_end(&w);
+}
+
+static void vote_say(uint16_t from, uint16_t to, struct ls_peer_vote vote)
+{
+    struct {
+        struct ls_peer_header header;
+        struct ls_peer_vote vote;
+    } LS_PACKED m = {.header = {.magic = LS_PEER_MAGIC,
+                                .version = LS_PEER_VERSION,
+                                .type = LS_PEER_VOTE,
+                                .size = sizeof(m),
+                                .generation = 1,
+                                .cluster = 7,
+                                .id = LS_CTRL_ID | 77,
+                                .incarnation = w.node[from].disk.incarnation,
+                                .from = from,
+                                .to = to},
+                     .vote = vote};
+
+    assert_null(ls_ctrl_peer_message(w.node[to].ctrl, from, (const uint8_t *)&m, sizeof(m), w.now));
+}
+
+/* A repeated request that comes when the epoch is open, and one of a candidate that was not elected in it: the voter's
+ * log is better by what that epoch has ordered since, and that is no reason to end it. */
+static void test_late_request(void **state)
+{
+    struct ls_peer_vote vote = {.epoch = 2, .last_epoch = 1, .last = STEP};
+
+    (void)state;
+    opened(3);
+    world_kill_dataplane(&w, 1);
+    world_run(&w, 10 * MS);
+    assert_true(world_settle(&w, 3, 500 * MS));
+    assert_int_equal(world_sequencer(&w), 2);
+    vote_say(2, 3, vote);
+    world_run(&w, 100 * MS);
+    vote_say(1, 3, vote);
+    world_run(&w, 100 * MS);
+    assert_int_equal(world_sequencer(&w), 2);
+    assert_int_equal(w.node[2].dp.epoch, 2);
+    assert_int_equal(w.node[3].disk.promise, 2);
+    world_end(&w);
+}
+
+/* The clock was set back before this ctrl was started, and the dataplane answers what the one before it has asked. */
+static void test_answer_to_another(void **state)
+{
+    struct ls_control_header h = {.version = LS_CONTROL_VERSION,
+                                  .type = LS_CONTROL_SEALED,
+                                  .id = UINT64_MAX,
+                                  .size = sizeof(struct ls_control_sealed)};
+
+    (void)state;
+    opened(3);
+    for (uint16_t node = 2; node <= 3; node++) {
+        struct ls_control_sealed sealed = {.epoch = 1, .incarnation = w.node[node].disk.incarnation, .counts = 1};
+        ls_ctrl_dataplane_message(w.node[node].ctrl, &h, (const uint8_t *)&sealed, w.now);
+    }
+    fail_over(false, 10 * MS);
+    world_end(&w);
+}
+
+/* The highest that is still believed leaves room to stand above it, also with voters who have promised less. */
+static void test_highest_sane_epoch(void **state)
+{
+    struct {
+        struct ls_peer_header header;
+        struct ls_peer_status status;
+    } LS_PACKED m = {.header = {.magic = LS_PEER_MAGIC,
+                                .version = LS_PEER_VERSION,
+                                .type = LS_PEER_STATUS,
+                                .size = sizeof(m),
+                                .generation = 1,
+                                .cluster = 7,
+                                .from = 3,
+                                .to = 2},
+                     .status = {.flags = LS_PEER_ALIVE | LS_PEER_COUNTS | LS_PEER_FULL}};
+
+    (void)state;
+    for (uint64_t half = 0; half < 2; half++) {
+        opened(3);
+        m.header.incarnation = w.node[3].disk.incarnation;
+        m.status.promise = 1 + ((1ull << 20) >> half); /* a damaged node says so */
+        assert_null(ls_ctrl_peer_message(w.node[2].ctrl, 3, (const uint8_t *)&m, sizeof(m), w.now));
+        world_kill_dataplane(&w, 1);
+        world_run(&w, 10 * MS);
+        assert_true(world_settle(&w, 3, 3000 * MS));
+        assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, half ? m.status.promise + 1 : 2);
+        world_end(&w);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_slow_disks),        cmocka_unit_test(test_uneven_disks),
+        cmocka_unit_test(test_slow_links),        cmocka_unit_test(test_late_request),
+        cmocka_unit_test(test_answer_to_another), cmocka_unit_test(test_highest_sane_epoch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
