@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -319,12 +321,76 @@ static void test_adopt_other(void **state)
     waitpid(innocent, NULL, 0);
 }
 
+static void *thread_until_told(void *argument)
+{
+    char byte;
+
+    (void)!read(*(int *)argument, &byte, 1);
+    return NULL;
+}
+
+/* A process with a thread that ends when it is told to. */
+static pid_t with_thread(int *tell)
+{
+    int ends[2];
+    pthread_t thread;
+    pid_t pid;
+
+    assert_int_equal(pipe(ends), 0);
+    pid = fork();
+    if (pid == 0) {
+        close(ends[1]);
+        alarm(20); /* whatever the test forgot */
+        if (pthread_create(&thread, NULL, thread_until_told, &ends[0]) == 0)
+            pause();
+        _exit(1);
+    }
+    close(ends[0]);
+    *tell = ends[1];
+    return pid;
+}
+
+static nlink_t tasks(pid_t pid)
+{
+    char path[64];
+    struct stat info;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    assert_int_equal(stat(path, &info), 0);
+    return info.st_nlink;
+}
+
+/* A thread that ends in a process' ordinary life is not its end; a killed one is seen before it is reaped. */
+static void test_ending(void **state)
+{
+    struct ls_process process = {.alive = true};
+    nlink_t alone;
+    siginfo_t info;
+    int tell;
+
+    (void)state;
+    process.pid = with_thread(&tell);
+    alone = tasks(getpid());
+    while (tasks(process.pid) == alone)
+        usleep(1000);
+    assert_false(ls_process_is_ending(&process));
+    close(tell);
+    while (tasks(process.pid) > alone)
+        usleep(1000);
+    assert_false(ls_process_is_ending(&process));
+    assert_int_equal(kill(process.pid, SIGKILL), 0);
+    assert_int_equal(waitid(P_PID, (id_t)process.pid, &info, WEXITED | WNOWAIT), 0);
+    assert_true(ls_process_is_ending(&process));
+    waitpid(process.pid, NULL, 0);
+    assert_false(ls_process_is_ending(&process)); /* reaped: its death is told elsewhere */
+}
+
 int main(int argc, char **argv)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-    const struct CMUnitTest tests[] = {WITH(test_life),       WITH(test_cannot_start), WITH(test_hangs),
-                                       WITH(test_link_again), WITH(test_garbage),      WITH(test_liar),
-                                       WITH(test_adopt),      WITH(test_adopt_hung),   WITH(test_adopt_other)};
+    const struct CMUnitTest tests[] = {
+        WITH(test_life), WITH(test_cannot_start), WITH(test_hangs),      WITH(test_link_again),  WITH(test_garbage),
+        WITH(test_liar), WITH(test_adopt),        WITH(test_adopt_hung), WITH(test_adopt_other), WITH(test_ending)};
 
     if (played_is_meant(argc, argv))
         return played_run(argc, argv);
