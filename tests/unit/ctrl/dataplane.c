@@ -292,6 +292,27 @@ static void test_adopt_hung(void **state)
     unlink(dataplane.counters);
 }
 
+/* It took its lock only after ctrl had looked for it: it is in the way of the next one, and is ended. */
+static void test_stray(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    pid = orphan(9);
+    make();
+    spawn(10);
+    loop_until(&deaths, 1);
+    assert_non_null(strstr(death, "which an earlier lockstep-ctrl started, held the lock"));
+    assert_int_equal(dataplane.process.pid, pid);
+    spawn(11);
+    loop_until(&readies, 1);
+    assert_int_equal(dataplane.incarnation, 11);
+    deaths = 0;
+    end();
+    assert_string_equal(death, "killed by signal 9 (Killed)");
+    drop();
+}
+
 /* The lock is held, but not by the process that the file names: nobody is killed. */
 static void test_adopt_other(void **state)
 {
@@ -388,9 +409,10 @@ static void test_ending(void **state)
 int main(int argc, char **argv)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        WITH(test_life), WITH(test_cannot_start), WITH(test_hangs),      WITH(test_link_again),  WITH(test_garbage),
-        WITH(test_liar), WITH(test_adopt),        WITH(test_adopt_hung), WITH(test_adopt_other), WITH(test_ending)};
+    const struct CMUnitTest tests[] = {WITH(test_life),        WITH(test_cannot_start), WITH(test_hangs),
+                                       WITH(test_link_again),  WITH(test_garbage),      WITH(test_liar),
+                                       WITH(test_adopt),       WITH(test_adopt_hung),   WITH(test_stray),
+                                       WITH(test_adopt_other), WITH(test_ending)};
 
     if (played_is_meant(argc, argv))
         return played_run(argc, argv);
