@@ -4,6 +4,7 @@
  * and how, commands that take long, faults as the dataplane is told them, too many connections.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -452,14 +453,19 @@ static void test_faults_in_time(void **state)
 static void test_processes(void **state)
 {
     pid_t child = fork();
-    int status;
+    int status, ends[2];
+    char byte;
 
     (void)state;
     if (child == 0)
         for (;;)
             pause();
     node.view.pid = (uint64_t)child;
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
     expect("POST", "/v1/faults", "{\"kind\": \"stop\", \"for_ns\": 300000000}", "200", "\"id\":1");
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 0); /* who continues it later holds nothing of this process' own */
+    close(ends[0]);
     assert_int_equal(waitpid(child, &status, WUNTRACED), child);
     assert_true(WIFSTOPPED(status));
     assert_int_equal(waitpid(child, &status, WCONTINUED), child);
