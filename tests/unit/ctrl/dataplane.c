@@ -292,6 +292,36 @@ static void test_adopt_hung(void **state)
     unlink(dataplane.counters);
 }
 
+static uint32_t descriptors(void)
+{
+    uint32_t count = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+/* Many incarnations, killed before and after READY: no descriptor and no dead child is left. */
+static void test_restarts(void **state)
+{
+    uint32_t before;
+
+    (void)state;
+    make();
+    before = descriptors();
+    for (uint64_t incarnation = 1; incarnation <= 60; incarnation++) {
+        deaths = readies = 0;
+        spawn(incarnation);
+        if (incarnation % 2 == 0)
+            loop_until(&readies, 1);
+        end();
+    }
+    assert_int_equal(descriptors(), before);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    drop();
+    unlink(dataplane.counters);
+}
+
 /* It took its lock only after ctrl had looked for it: it is in the way of the next one, and is ended. */
 static void test_stray(void **state)
 {
@@ -409,10 +439,10 @@ static void test_ending(void **state)
 int main(int argc, char **argv)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-    const struct CMUnitTest tests[] = {WITH(test_life),        WITH(test_cannot_start), WITH(test_hangs),
-                                       WITH(test_link_again),  WITH(test_garbage),      WITH(test_liar),
-                                       WITH(test_adopt),       WITH(test_adopt_hung),   WITH(test_stray),
-                                       WITH(test_adopt_other), WITH(test_ending)};
+    const struct CMUnitTest tests[] = {WITH(test_life),       WITH(test_cannot_start), WITH(test_hangs),
+                                       WITH(test_link_again), WITH(test_garbage),      WITH(test_liar),
+                                       WITH(test_adopt),      WITH(test_adopt_hung),   WITH(test_stray),
+                                       WITH(test_restarts),   WITH(test_adopt_other),  WITH(test_ending)};
 
     if (played_is_meant(argc, argv))
         return played_run(argc, argv);
