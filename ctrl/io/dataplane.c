@@ -371,6 +371,16 @@ static int spawn_with(struct ls_dataplane *dataplane, const struct ls_dataplane_
     return ls_process_spawn(&dataplane->process, arguments, listener, error, error_size);
 }
 
+/* Its ctrl ended before it held its lock, so it was not found and taken over; no link leads to it, and while it lives
+ * no other can be started. Its death is told as that of the one that was to be started. */
+static int stray_end(struct ls_dataplane *dataplane)
+{
+    snprintf(dataplane->late, sizeof(dataplane->late),
+             "killed: process %d, which an earlier lockstep-ctrl started, held the lock", (int)dataplane->process.pid);
+    ls_process_kill(&dataplane->process, SIGKILL);
+    return 0;
+}
+
 int ls_dataplane_spawn(struct ls_dataplane *dataplane, const struct ls_dataplane_start *start, char *error,
                        size_t error_size)
 {
@@ -379,6 +389,9 @@ int ls_dataplane_spawn(struct ls_dataplane *dataplane, const struct ls_dataplane
     assert(!dataplane->process.alive);
     if (dataplane->ready_ms == 0)
         dataplane->ready_ms = LS_DATAPLANE_READY_MS;
+    result = ls_process_find(&dataplane->process, error, error_size);
+    if (result != 0)
+        return result < 0 ? result : stray_end(dataplane);
     page_unmap(dataplane); /* its predecessor's: kept for status until now */
     listener = listener_make(dataplane);
     if (listener < 0) {

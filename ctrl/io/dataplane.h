@@ -59,7 +59,8 @@ bool ls_dataplane_init(struct ls_dataplane *dataplane);
 /* Lets go of it; the process is left alone. */
 void ls_dataplane_free(struct ls_dataplane *dataplane);
 
-/* Starts the process; what becomes of it comes by callback. 0 or -errno with one line in `error`. */
+/* Starts the process; what becomes of it comes by callback. One that holds the node's lock all the same is killed
+ * instead, and on_death() follows. 0 or -errno with one line in `error`. */
 int ls_dataplane_spawn(struct ls_dataplane *dataplane, const struct ls_dataplane_start *start, char *error,
                        size_t error_size);
 

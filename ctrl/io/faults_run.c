@@ -174,6 +174,15 @@ static void on_tick(evutil_socket_t fd, short what, void *user)
 
 /* ---- processes ---- */
 
+/* In the child: this process' locks and links would outlive it there. `fd` under its number now. */
+static int alone_with(int fd)
+{
+    if (dup2(fd, STDERR_FILENO + 1) >= 0)
+        fd = STDERR_FILENO + 1;
+    (void)syscall(SYS_close_range, fd + 1, ~0u, 0);
+    return fd;
+}
+
 /* A grandchild that nobody has to wait for continues the process, also if this one is dead by then. */
 static int continue_later(pid_t pid, uint64_t after_ns)
 {
@@ -189,6 +198,7 @@ static int continue_later(pid_t pid, uint64_t after_ns)
         return -EAGAIN;
     }
     if (child == 0) {
+        pidfd = alone_with(pidfd);
         if (fork() != 0)
             _exit(0);
         while (nanosleep(&pause, &pause) != 0 && errno == EINTR)

@@ -64,6 +64,11 @@ enum ls_hello_refusal ls_hello_check(const struct ls_hello *hello, uint64_t clus
     return LS_HELLO_FINE;
 }
 
+int ls_hello_socket(void)
+{
+    return socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
 void ls_hello_socket_set(int fd)
 {
     int on = 1, idle_s = 1, every_s = 1, probes = 2;

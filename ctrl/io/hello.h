@@ -51,6 +51,9 @@ struct ls_hello ls_hello_make(uint64_t cluster, uint16_t node, uint16_t to, enum
 /* Is it meant for `node` of `cluster`? Whether the speaker is a member is the caller's to know. */
 enum ls_hello_refusal ls_hello_check(const struct ls_hello *hello, uint64_t cluster, uint16_t node);
 
+/* For a connection to another ctrl; -1 and errno. libevent's own would be inherited by the dataplane, which would hold
+ * the connection open when this process has ended. */
+int ls_hello_socket(void);
 /* No delay, and a dead other end is noticed within about two seconds even where nothing answers. */
 void ls_hello_socket_set(int fd);
 /* Another patience with an end that answers but does not read, or does not answer. */

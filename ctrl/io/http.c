@@ -35,6 +35,20 @@
 
 /* ---- answers ---- */
 
+json_t *ls_http_text(const char *text)
+{
+    json_t *json = json_string(text);
+    char plain[1024];
+
+    if (json != NULL)
+        return json;
+    snprintf(plain, sizeof(plain), "%s", text);
+    for (char *at = plain; *at != '\0'; at++)
+        if ((*at & 0x80) != 0)
+            *at = '?';
+    return json_string(plain);
+}
+
 void ls_http_reply(struct evhttp_request *request, int code, const char *reason, json_t *json)
 {
     struct evbuffer *body = evbuffer_new();
@@ -78,7 +92,7 @@ static const char *reason_of(int code)
 
 void ls_http_error(struct evhttp_request *request, int code, const char *text)
 {
-    ls_http_reply(request, code, reason_of(code), json_pack("{s:s}", "error", text));
+    ls_http_reply(request, code, reason_of(code), json_pack("{s:o}", "error", ls_http_text(text)));
 }
 
 static int code_of(int error)
@@ -106,7 +120,7 @@ void ls_http_refuse(struct evhttp_request *request, int error, const char *text)
 {
     int code = code_of(error);
 
-    ls_http_reply(request, code, reason_of(code), json_pack("{s:s, s:i}", "error", text, "errno", error));
+    ls_http_reply(request, code, reason_of(code), json_pack("{s:o, s:i}", "error", ls_http_text(text), "errno", error));
 }
 
 json_t *ls_http_body(struct evhttp_request *request)
@@ -338,6 +352,8 @@ static void on_accept_again(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     evconnlistener_enable(http->listener);
+    if (http->metrics_listener != NULL)
+        evconnlistener_enable(http->metrics_listener);
 }
 
 /* Without file descriptors the waiting connection stays readable: look away for a while, or this burns the core. */
@@ -486,6 +502,7 @@ static bool metrics_listen(struct ls_http *http)
     struct ls_addr address = ls_operate_self(http->node)->metrics;
     char text[INET_ADDRSTRLEN];
     struct in_addr ip = {.s_addr = htonl(address.ip)};
+    struct evhttp_bound_socket *bound;
 
     if (address.port == 0)
         return true;
@@ -497,8 +514,12 @@ static bool metrics_listen(struct ls_http *http)
     evhttp_set_allowed_methods(http->metrics, EVHTTP_REQ_GET);
     evhttp_set_gencb(http->metrics, on_other_metrics, http);
     inet_ntop(AF_INET, &ip, text, sizeof(text));
-    if (evhttp_bind_socket(http->metrics, text, address.port) == 0)
+    bound = evhttp_bind_socket_with_handle(http->metrics, text, address.port);
+    if (bound != NULL) {
+        http->metrics_listener = evhttp_bound_socket_get_listener(bound);
+        evconnlistener_set_error_cb(http->metrics_listener, on_accept_error);
         return true;
+    }
     fprintf(
         stderr,
         "lockstep-ctrl: metrics: %s:%u cannot be listened on: %s. Give this node an address of this machine's and a "

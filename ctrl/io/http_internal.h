@@ -49,6 +49,7 @@ struct ls_http {
     struct evhttp *server;
     struct evhttp *metrics;          /* over TCP; NULL: not configured */
     struct evconnlistener *listener; /* the server's */
+    struct evconnlistener *metrics_listener;
     struct event *accept_timer;
     bool accept_said;
     bool crowd_said;
@@ -65,6 +66,8 @@ struct ls_http {
 
 /* ---- http.c ---- */
 
+/* Also of what was cut within a character, which is no text to JSON. */
+json_t *ls_http_text(const char *text);
 /* Takes the reference to `json`. */
 void ls_http_reply(struct evhttp_request *request, int code, const char *reason, json_t *json);
 void ls_http_error(struct evhttp_request *request, int code, const char *text);

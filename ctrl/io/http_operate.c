@@ -22,8 +22,8 @@
 
 static json_t *command_json(const struct ls_http_command *command)
 {
-    return json_pack("{s:I, s:s, s:b, s:i, s:s}", "id", (json_int_t)command->id, "what", command->what, "running",
-                     command->running, "errno", command->error, "text", command->text);
+    return json_pack("{s:I, s:o, s:b, s:i, s:o}", "id", (json_int_t)command->id, "what", ls_http_text(command->what),
+                     "running", command->running, "errno", command->error, "text", ls_http_text(command->text));
 }
 
 static void command_answer(struct ls_http_command *command)

@@ -11,6 +11,7 @@
 #include <event2/buffer.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "../../dataplane/workers/clock.h"
 
@@ -133,11 +134,14 @@ void ls_peers_link_take(struct ls_peers_link *link, struct bufferevent *bev)
 static void link_connect(struct ls_peers_link *link)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(link->addr.port)};
-    struct bufferevent *bev = bufferevent_socket_new(link->peers->base, -1, BEV_OPT_CLOSE_ON_FREE);
+    int fd = ls_hello_socket();
+    struct bufferevent *bev = fd >= 0 ? bufferevent_socket_new(link->peers->base, fd, BEV_OPT_CLOSE_ON_FREE) : NULL;
 
     to.sin_addr.s_addr = htonl(link->addr.ip);
     if (bev == NULL) {
-        link_fail(link, "out of memory");
+        link_fail(link, fd < 0 ? strerror(errno) : "out of memory");
+        if (fd >= 0)
+            close(fd);
         return;
     }
     link->bev = bev;

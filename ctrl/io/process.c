@@ -20,6 +20,7 @@
 
 #define LOCK_POLL_US   10000
 #define LOCK_POLLS_SAY 100 /* then it is said that the lock stays held */
+#define TASK_EXITING   4u  /* of the kernel's flags of a thread: it is on its way out */
 
 void ls_process_init(struct ls_process *process)
 {
@@ -279,6 +280,30 @@ int ls_process_find(struct ls_process *process, char *error, size_t error_size)
     return 1;
 }
 
+/* Is its first thread on its way out, or has the order to end before it? It lives as long as the process. */
+static bool first_thread_ends(pid_t pid)
+{
+    char path[64], text[1024], *behind_name;
+    unsigned long flags = 0, signals = 0;
+    ssize_t length;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid, (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    length = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[length > 0 ? length : 0] = '\0';
+    behind_name = strrchr(text, ')');
+    return behind_name != NULL &&
+           sscanf(behind_name,
+                  ") %*s %*s %*s %*s %*s %*s %lu" /* state to tpgid; flags */
+                  " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu",
+                  &flags, &signals) == 2 &&
+           ((flags & TASK_EXITING) != 0 || (signals & 1ul << (SIGKILL - 1)) != 0);
+}
+
 bool ls_process_is_ending(struct ls_process *process)
 {
     char path[64];
@@ -289,7 +314,7 @@ bool ls_process_is_ending(struct ls_process *process)
         return false; /* on_death() says so, in its time */
     if (process->threads == 0)
         process->threads = info.st_nlink;
-    return info.st_nlink < process->threads;
+    return info.st_nlink < process->threads && first_thread_ends(process->pid);
 }
 
 void ls_process_kill(struct ls_process *process, int signal_number)

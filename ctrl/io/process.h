@@ -45,9 +45,10 @@ int ls_process_spawn(struct ls_process *process, char *const *arguments, int fd,
  * somebody holds it who cannot be watched; one line in `error`. */
 int ls_process_find(struct ls_process *process, char *error, size_t error_size);
 
-/* Has it lost a thread since it was first asked about? Its threads live as long as it does, so it is being killed: the
- * kernel ends them first, then tears memory and sockets down, which takes tens of milliseconds, and on_death() comes
- * only after that. Ask first when it is known to be up. */
+/* Is it being killed? The kernel ends its threads first, then tears memory and sockets down, which takes tens of
+ * milliseconds, and on_death() comes only after that. So it has lost a thread since it was first asked about; but some
+ * come and go in its life (DPDK's telemetry has one for each client), and the first one ends only with it. Ask first
+ * when it is known to be up. */
 bool ls_process_is_ending(struct ls_process *process);
 
 void ls_process_kill(struct ls_process *process, int signal_number);

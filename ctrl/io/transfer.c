@@ -444,13 +444,16 @@ static void fetch_connect(struct ls_transfer *t)
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(to.port)};
     struct timeval silence = {.tv_sec = t->config.silence_ms / 1000,
                               .tv_usec = (suseconds_t)(t->config.silence_ms % 1000 * 1000)};
-    struct bufferevent *bev = bufferevent_socket_new(t->config.base, -1, BEV_OPT_CLOSE_ON_FREE);
+    int fd = ls_hello_socket();
+    struct bufferevent *bev = fd >= 0 ? bufferevent_socket_new(t->config.base, fd, BEV_OPT_CLOSE_ON_FREE) : NULL;
 
     at.sin_addr.s_addr = htonl(to.ip);
     f->bev = bev;
     f->state = FETCH_CONNECTING;
     if (bev == NULL) {
-        fetch_fail(t, false, -ENOMEM, "out of memory");
+        fetch_fail(t, false, -ENOMEM, "no memory or descriptor for a connection");
+        if (fd >= 0)
+            close(fd);
         return;
     }
     bufferevent_setcb(bev, on_fetch_read, NULL, on_fetch_event, t);

@@ -79,13 +79,21 @@ const char *ls_bulk_check(enum ls_bulk_direction direction, const uint8_t *frame
     }
 }
 
+/* The most of the frames that go this way, without the length itself: what is longer would be waited for behind a full
+ * buffer for ever. */
+static uint32_t length_max(enum ls_bulk_direction direction)
+{
+    return direction == LS_BULK_TO_SENDER ? sizeof(struct ls_bulk_head) + sizeof(struct ls_bulk_ask) - sizeof(uint32_t)
+                                          : LS_BULK_FRAME_MAX - sizeof(uint32_t);
+}
+
 long ls_bulk_take(struct evbuffer *in, enum ls_bulk_direction direction, uint8_t *frame, const char **why)
 {
     uint32_t length;
 
     if (evbuffer_copyout(in, &length, sizeof(length)) != sizeof(length))
         return 0;
-    if (length > LS_BULK_FRAME_MAX - sizeof(length) || length < sizeof(uint32_t)) {
+    if (length > length_max(direction) || length < sizeof(uint32_t)) {
         *why = "a frame of a length that cannot be";
         return -1;
     }

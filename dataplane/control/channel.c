@@ -54,12 +54,25 @@ void ls_channel_close(struct ls_channel *channel, const char *why)
     channel->watched = false;
 }
 
+/* A new link that cannot be taken (no descriptor is free) keeps the listener readable, and waiting for it would take a
+ * whole core: until there is none, or it could be taken, only the time-out of each wait brings the next look. */
+static void listen_or_not(struct ls_channel *channel, int error)
+{
+    if (error != 0 && error != EAGAIN && !channel->deaf) {
+        fprintf(stderr, "lockstep-dataplane: a link to lockstep-ctrl cannot be accepted yet: %s\n", strerror(error));
+        channel->deaf = epoll_ctl(channel->poll_fd, EPOLL_CTL_DEL, channel->listener, NULL) == 0;
+    } else if ((error == 0 || error == EAGAIN) && channel->deaf) {
+        channel->deaf = poll_add(channel, channel->listener) != 0;
+    }
+}
+
 bool ls_channel_accept(struct ls_channel *channel)
 {
     int size = 4 * LS_CONTROL_MESSAGE_MAX;
     int fd = accept4(channel->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-    if (fd < 0) /* none, or it has gone again, or no descriptor is free: the next look finds it */
+    listen_or_not(channel, fd < 0 ? errno : 0);
+    if (fd < 0)
         return false;
     ls_channel_close(channel, "another lockstep-ctrl has taken over");
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)); /* less is slower, not wrong */

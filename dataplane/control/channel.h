@@ -17,6 +17,7 @@ struct ls_channel {
     int fd;       /* the link; -1: none */
     int poll_fd;  /* readable when there is a new link, or (while watched) a message */
     bool watched;
+    bool deaf; /* new links do not make poll_fd readable: the last one could not be taken */
 };
 
 /* 0 or -errno. */

@@ -4,6 +4,7 @@
  * over a real listening socket and a real log, without a thread. What is malformed: tests/unit/core/control_check.c.
  */
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -655,6 +657,34 @@ static void test_ctrl_stalls(void **state)
     assert_int_equal(pings, 2);
 }
 
+static bool wakes(void)
+{
+    struct pollfd look = {.fd = box.link.channel.poll_fd, .events = POLLIN};
+
+    return poll(&look, 1, 0) == 1;
+}
+
+/* No descriptor is free for a new link: it waits, and the control thread sleeps between two looks. */
+static void test_no_descriptor(void **state)
+{
+    struct rlimit before, none;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    box.ctrl = dial();
+    none = (struct rlimit){.rlim_cur = 3, .rlim_max = before.rlim_max};
+    assert_true(wakes());
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_false(ls_link_turn(&box.link, 1));
+    assert_false(wakes());
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(ls_link_turn(&box.link, 2));
+    assert_true(box.link.channel.fd >= 0);
+    close(box.ctrl);
+    box.ctrl = dial(); /* and the next one is noticed again */
+    assert_true(wakes());
+}
+
 int main(void)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -666,6 +696,7 @@ int main(void)
         WITH(test_bad_message_closes),
         WITH(test_ctrl_gone),
         cmocka_unit_test_setup_teardown(test_orphan, setup_alone, teardown),
+        cmocka_unit_test_setup_teardown(test_no_descriptor, setup_alone, teardown),
         WITH(test_take_over),
         WITH(test_bulk),
         WITH(test_slow),

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -290,6 +292,57 @@ static void test_adopt_hung(void **state)
     unlink(dataplane.counters);
 }
 
+static uint32_t descriptors(void)
+{
+    uint32_t count = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+/* Many incarnations, killed before and after READY: no descriptor and no dead child is left. */
+static void test_restarts(void **state)
+{
+    uint32_t before;
+
+    (void)state;
+    make();
+    before = descriptors();
+    for (uint64_t incarnation = 1; incarnation <= 60; incarnation++) {
+        deaths = readies = 0;
+        spawn(incarnation);
+        if (incarnation % 2 == 0)
+            loop_until(&readies, 1);
+        end();
+    }
+    assert_int_equal(descriptors(), before);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    drop();
+    unlink(dataplane.counters);
+}
+
+/* It took its lock only after ctrl had looked for it: it is in the way of the next one, and is ended. */
+static void test_stray(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    pid = orphan(9);
+    make();
+    spawn(10);
+    loop_until(&deaths, 1);
+    assert_non_null(strstr(death, "which an earlier lockstep-ctrl started, held the lock"));
+    assert_int_equal(dataplane.process.pid, pid);
+    spawn(11);
+    loop_until(&readies, 1);
+    assert_int_equal(dataplane.incarnation, 11);
+    deaths = 0;
+    end();
+    assert_string_equal(death, "killed by signal 9 (Killed)");
+    drop();
+}
+
 /* The lock is held, but not by the process that the file names: nobody is killed. */
 static void test_adopt_other(void **state)
 {
@@ -319,12 +372,77 @@ static void test_adopt_other(void **state)
     waitpid(innocent, NULL, 0);
 }
 
+static void *thread_until_told(void *argument)
+{
+    char byte;
+
+    (void)!read(*(int *)argument, &byte, 1);
+    return NULL;
+}
+
+/* A process with a thread that ends when it is told to. */
+static pid_t with_thread(int *tell)
+{
+    int ends[2];
+    pthread_t thread;
+    pid_t pid;
+
+    assert_int_equal(pipe(ends), 0);
+    pid = fork();
+    if (pid == 0) {
+        close(ends[1]);
+        alarm(20); /* whatever the test forgot */
+        if (pthread_create(&thread, NULL, thread_until_told, &ends[0]) == 0)
+            pause();
+        _exit(1);
+    }
+    close(ends[0]);
+    *tell = ends[1];
+    return pid;
+}
+
+static nlink_t tasks(pid_t pid)
+{
+    char path[64];
+    struct stat info;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    assert_int_equal(stat(path, &info), 0);
+    return info.st_nlink;
+}
+
+/* A thread that ends in a process' ordinary life is not its end; a killed one is seen before it is reaped. */
+static void test_ending(void **state)
+{
+    struct ls_process process = {.alive = true};
+    nlink_t alone;
+    siginfo_t info;
+    int tell;
+
+    (void)state;
+    process.pid = with_thread(&tell);
+    alone = tasks(getpid());
+    while (tasks(process.pid) == alone)
+        usleep(1000);
+    assert_false(ls_process_is_ending(&process));
+    close(tell);
+    while (tasks(process.pid) > alone)
+        usleep(1000);
+    assert_false(ls_process_is_ending(&process));
+    assert_int_equal(kill(process.pid, SIGKILL), 0);
+    assert_int_equal(waitid(P_PID, (id_t)process.pid, &info, WEXITED | WNOWAIT), 0);
+    assert_true(ls_process_is_ending(&process));
+    waitpid(process.pid, NULL, 0);
+    assert_false(ls_process_is_ending(&process)); /* reaped: its death is told elsewhere */
+}
+
 int main(int argc, char **argv)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {WITH(test_life),       WITH(test_cannot_start), WITH(test_hangs),
                                        WITH(test_link_again), WITH(test_garbage),      WITH(test_liar),
-                                       WITH(test_adopt),      WITH(test_adopt_hung),   WITH(test_adopt_other)};
+                                       WITH(test_adopt),      WITH(test_adopt_hung),   WITH(test_stray),
+                                       WITH(test_restarts),   WITH(test_adopt_other),  WITH(test_ending)};
 
     if (played_is_meant(argc, argv))
         return played_run(argc, argv);

@@ -4,6 +4,7 @@
  * and how, commands that take long, faults as the dataplane is told them, too many connections.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -451,14 +453,19 @@ static void test_faults_in_time(void **state)
 static void test_processes(void **state)
 {
     pid_t child = fork();
-    int status;
+    int status, ends[2];
+    char byte;
 
     (void)state;
     if (child == 0)
         for (;;)
             pause();
     node.view.pid = (uint64_t)child;
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
     expect("POST", "/v1/faults", "{\"kind\": \"stop\", \"for_ns\": 300000000}", "200", "\"id\":1");
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 0); /* who continues it later holds nothing of this process' own */
+    close(ends[0]);
     assert_int_equal(waitpid(child, &status, WUNTRACED), child);
     assert_true(WIFSTOPPED(status));
     assert_int_equal(waitpid(child, &status, WCONTINUED), child);
@@ -520,12 +527,74 @@ static void test_metrics_address(void **state)
     assert_non_null(strstr(answer_of(fd, 5000), "HTTP/1.1 404"));
 }
 
+static uint32_t warnings;
+
+static void on_warning(int severity, const char *text)
+{
+    (void)text;
+    warnings += severity >= EVENT_LOG_WARN;
+}
+
+/* Without descriptors a connection that waits is looked at now and then, and not at every turn of the loop. */
+static void test_no_descriptor(void **state)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM, 0), local;
+    struct rlimit before, none;
+
+    (void)state;
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+    close(fd);
+    ls_http_destroy(http);
+    config.node[0].metrics = (struct ls_addr){.ip = INADDR_LOOPBACK, .port = ntohs(address.sin_port)};
+    http = ls_http_create(&node);
+    assert_non_null(http);
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    local = client_open();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 3, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    event_set_log_callback(on_warning);
+    for (int i = 0; i < 10; i++)
+        (void)event_base_loop(node.base, EVLOOP_NONBLOCK);
+    event_set_log_callback(NULL);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(warnings, 0); /* libevent's, one for each look that nobody else takes care of */
+    ask(fd, "GET", "/metrics", "");
+    assert_non_null(strstr(answer_of(fd, 5000), "lockstep_up{"));
+    ask(local, "GET", "/v1/status", "");
+    assert_non_null(strstr(answer_of(local, 5000), "HTTP/1.1 200"));
+}
+
+/* What is repeated of a text may end within a character: the answer is JSON all the same. */
+static void test_cut_text(void **state)
+{
+    char text[80], body[160];
+
+    (void)state;
+    memset(text, 'x', sizeof(text));
+    strcpy(text + 39, "\xc3\xa9");
+    snprintf(body, sizeof(body), "{\"add\": {\"node\": 4, \"address\": \"%s\"}}", text);
+    expect("POST", "/v1/members", body, "400", "is not allowed");
+    memset(text, 'x', sizeof(text));
+    strcpy(text + 63, "\xc3\xa9");
+    snprintf(body, sizeof(body), "{\"verify\": \"%s\"}", text);
+    node.checkpoint_error = -ENOENT;
+    expect("POST", "/v1/checkpoints", body, "404", "no checkpoint of that name");
+    expect("GET", "/v1/commands/1", "", "200", "checkpoint verify xxx");
+    expect("GET", "/v1/commands", "", "200", "checkpoint verify xxx");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {TEST(test_readings),    TEST(test_members), TEST(test_long_command),
-                                       TEST(test_checkpoints), TEST(test_faults),  TEST(test_faults_in_time),
-                                       TEST(test_processes),   TEST(test_crowd),   TEST(test_metrics_address)};
+    const struct CMUnitTest tests[] = {TEST(test_readings),      TEST(test_members), TEST(test_long_command),
+                                       TEST(test_checkpoints),   TEST(test_faults),  TEST(test_faults_in_time),
+                                       TEST(test_processes),     TEST(test_crowd),   TEST(test_metrics_address),
+                                       TEST(test_no_descriptor), TEST(test_cut_text)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

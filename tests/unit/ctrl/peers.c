@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <event2/buffer.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -182,6 +183,29 @@ static int stranger(uint16_t to)
     at.sin_addr.s_addr = htonl(LOOPBACK);
     assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
     return fd;
+}
+
+/* Descriptors that a program which is started now would get. */
+static uint32_t inherited(void)
+{
+    uint32_t count = 0;
+
+    for (int fd = 0; fd < 256; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+
+        count += flags >= 0 && (flags & FD_CLOEXEC) == 0;
+    }
+    return count;
+}
+
+/* The dataplane outlives its ctrl: with a link of it in hand the other end would not see that ctrl has ended. */
+static void test_not_inherited(void **state)
+{
+    uint32_t before = inherited();
+
+    (void)state;
+    two_linked();
+    assert_int_equal(inherited(), before);
 }
 
 static void test_messages(void **state)
@@ -453,10 +477,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_messages),       TEST(test_break),    TEST(test_refused_message), TEST(test_members_change),
-        TEST(test_foreign),        TEST(test_mixed_up), TEST(test_garbage),         TEST(test_wrong_length),
-        TEST(test_replace),        TEST(test_flood),    TEST(test_slow_reader),     TEST(test_bulk),
-        TEST(test_listen_refused),
+        TEST(test_not_inherited),  TEST(test_messages),       TEST(test_break),    TEST(test_refused_message),
+        TEST(test_members_change), TEST(test_foreign),        TEST(test_mixed_up), TEST(test_garbage),
+        TEST(test_wrong_length),   TEST(test_replace),        TEST(test_flood),    TEST(test_slow_reader),
+        TEST(test_bulk),           TEST(test_listen_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

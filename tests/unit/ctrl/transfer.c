@@ -567,6 +567,25 @@ static void test_garbage(void **state)
     assert_int_equal(end[1].error, 0);
 }
 
+/* A length beyond any question: refused at once, for the buffer of a place would be full before the frame is whole. */
+static void test_long_question(void **state)
+{
+    static const uint8_t nothing[8192];
+    struct ls_bulk_head head = {sizeof(nothing), LS_BULK_ASK};
+    struct ls_transfer_view view;
+    int fd;
+
+    (void)state;
+    begin(0);
+    fd = stranger(2);
+    assert_int_equal(send(fd, &head, sizeof(head), MSG_NOSIGNAL), sizeof(head));
+    (void)!send(fd, nothing, sizeof(nothing) - 100, MSG_NOSIGNAL | MSG_DONTWAIT);
+    UNTIL(strstr(end[2].said, "a frame of a length that cannot be") != NULL);
+    ls_transfer_view(end[2].transfer, &view);
+    assert_int_equal(view.served + view.waiting, 0);
+    close(fd);
+}
+
 /* A source that takes the connection and says nothing is left for the next one. */
 static void test_silent_source(void **state)
 {
@@ -635,10 +654,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_fetch),          TEST(test_made),          TEST(test_make_fails),  TEST(test_resume),
-        TEST(test_resume_changed), TEST(test_damaged),       TEST(test_all_damaged), TEST(test_other_source),
-        TEST(test_disk_full),      TEST(test_cancel),        TEST(test_crowd),       TEST(test_slow_reader),
-        TEST(test_garbage),        TEST(test_silent_source), TEST(test_frames),
+        TEST(test_fetch),          TEST(test_made),          TEST(test_make_fails),    TEST(test_resume),
+        TEST(test_resume_changed), TEST(test_damaged),       TEST(test_all_damaged),   TEST(test_other_source),
+        TEST(test_disk_full),      TEST(test_cancel),        TEST(test_crowd),         TEST(test_slow_reader),
+        TEST(test_garbage),        TEST(test_long_question), TEST(test_silent_source), TEST(test_frames),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
