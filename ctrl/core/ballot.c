@@ -23,11 +23,15 @@ static void reply_send(struct ls_ctrl *c, uint16_t node, enum ls_peer_type type,
 
 static bool counts(const struct ls_ctrl *c)
 {
+    if (ls_ctrl_mutant(VOTE_UNADMITTED))
+        return c->up;
     return c->phase == LS_CTRL_FULL && c->up && !c->killed && !c->damaged && c->disk.counts == c->disk.incarnation;
 }
 
 static bool behind(const struct ls_peer_vote *vote, uint64_t last_epoch, uint64_t last)
 {
+    if (ls_ctrl_mutant(GRANT_WORSE_LOG))
+        return false;
     return vote->last_epoch != last_epoch ? vote->last_epoch < last_epoch : vote->last < last;
 }
 
@@ -46,7 +50,7 @@ static enum ls_peer_denial prevote_judge(struct ls_ctrl *c, uint16_t node, const
 
 void ctrl_prevote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header *h, const struct ls_peer_vote *vote)
 {
-    enum ls_peer_denial denied = prevote_judge(c, node, vote);
+    enum ls_peer_denial denied = ls_ctrl_mutant(NO_PREVOTE) ? LS_DENIAL_NONE : prevote_judge(c, node, vote);
 
     reply_send(c, node, LS_PEER_PREVOTE_REPLY, h->id, h->incarnation, vote->epoch, denied);
     if (denied == LS_DENIAL_BETTER)
@@ -56,7 +60,7 @@ void ctrl_prevote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header 
 /* Does this node follow a live sequencer other than the candidate? Then the candidate is the one that is cut off. */
 static bool sticks(struct ls_ctrl *c, uint16_t node)
 {
-    if (c->epoch != c->disk.promise || c->sequencer == 0 || c->sequencer == node)
+    if (c->epoch != c->disk.promise || c->sequencer == 0 || c->sequencer == node || ls_ctrl_mutant(NO_PREVOTE))
         return false;
     return !ctrl_sequencer_gone(c);
 }
@@ -121,7 +125,7 @@ static void compare(struct ls_ctrl *c)
 
     if (c->sealed.epoch != b->vote.epoch) {
         finish(c, LS_DENIAL_OLD_EPOCH);
-    } else if (!c->sealed.counts) {
+    } else if (!c->sealed.counts && !ls_ctrl_mutant(VOTE_UNADMITTED)) {
         finish(c, LS_DENIAL_NOT_COUNTING);
     } else if (behind(&b->vote, c->sealed.last_epoch, c->sealed.last)) {
         bool voter = ls_membership_is_voter(&c->sealed_members, c->config.node);
@@ -152,7 +156,9 @@ void ctrl_ballot_step(struct ls_ctrl *c)
         return;
     }
     if (b->stage == BALLOT_PROMISE && c->disk.promise == b->vote.epoch) {
-        b->stage = BALLOT_SEAL;
+        b->stage = ls_ctrl_mutant(GRANT_BEFORE_SEAL) ? BALLOT_VOTE : BALLOT_SEAL;
+        if (b->stage == BALLOT_VOTE)
+            c->next.vote = b->node;
         ctrl_ask_seal(c, &b->ask);
     }
     if (b->stage == BALLOT_SEAL) {

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "ctrl.h"
+#include "ctrl_mutant.h"
 #include "detector.h"
 #include "drift.h"
 #include "peer_message.h"

@@ -145,6 +145,10 @@ static void prevote_begin(struct ls_ctrl *c)
     struct election *e = &c->election;
     struct ls_peer_vote vote = {.epoch = c->disk.promise, .last_epoch = c->sample.last_epoch, .last = c->sample.last};
 
+    if (ls_ctrl_mutant(NO_PREVOTE)) {
+        ctrl_stand(c, false);
+        return;
+    }
     e->stage = STAGE_PREVOTE;
     e->id = ctrl_id(c);
     e->granted = bit(c->config.node);
@@ -157,6 +161,9 @@ void ctrl_stand(struct ls_ctrl *c, bool handover)
 {
     struct election *e = &c->election;
     uint64_t epoch = (c->seen > c->next.promise ? c->seen : c->next.promise) + 1;
+
+    if (ls_ctrl_mutant(EPOCH_REUSED) && c->next.promise > 0)
+        epoch = c->next.promise;
 
     if (!may_stand(c) || e->stage > STAGE_PREVOTE)
         return;
@@ -203,7 +210,7 @@ static void seal_step(struct ls_ctrl *c)
         give_up(c, "its own log does not name it a voter");
         return;
     }
-    e->members = c->sealed_members;
+    e->members = ls_ctrl_mutant(VOTES_OLD_MEMBERSHIP) ? c->disk.members : c->sealed_members;
     e->last_epoch = vote.last_epoch = c->sealed.last_epoch;
     e->last = vote.last = c->sealed.last;
     e->stage = STAGE_VOTE;

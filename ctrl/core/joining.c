@@ -61,7 +61,7 @@ static void found_step(struct ls_ctrl *c)
     } LS_PACKED body = {.head = {.members = (uint16_t)c->members.count}};
     struct ls_member_record record[LS_MEMBERS_MAX];
 
-    if (!founders_greeted(c))
+    if (!founders_greeted(c) && !ls_ctrl_mutant(WIPED_FOUNDS))
         return; /* an empty log is opened by all founders: nothing is lost by waiting for them */
     c->next.counts = c->disk.incarnation;
     if (c->disk.counts != c->disk.incarnation)
@@ -369,7 +369,8 @@ void ctrl_joining_step(struct ls_ctrl *c)
         return;
     }
     /* A founding learner may come when the log is open; it is brought in like any. */
-    if (c->disk.founder && c->disk.promise == 0 && !(c->members.seq > 0 && c->members_committed)) {
+    if (c->disk.founder && c->disk.promise == 0 &&
+        (!(c->members.seq > 0 && c->members_committed) || ls_ctrl_mutant(WIPED_FOUNDS))) {
         found_step(c);
         return;
     }

@@ -84,6 +84,15 @@ class Bench:
         """Every member serves or follows again."""
         self.cluster.wait_ready(timeout)
 
+    def fill(self, mib):
+        """Writes so much that logs of less forget what was before."""
+        perf = os.path.join(self.cluster.build, "perf", "lockstep-perf")
+        status, output = self.cluster.run_client([perf, "--config", self.cluster.config, "--keys", str(mib * 256), "--value",
+                                                  "4096", "--fill", "--window", "16", "--seconds", "0.1", "--warmup", "0",
+                                                  "--quiet"])
+        if status != 0:
+            raise ClusterError(f"filling: status {status}: {output[-500:]}")
+
     def pause(self, seconds):
         time.sleep(seconds)
 
@@ -116,7 +125,7 @@ def run(phase):
         path = os.path.join(cluster.network.directory, "timeline.json")
         perf = os.path.join(cluster.build, "perf", "lockstep-perf")
         load = cluster.spawn_client([perf, "--config", cluster.config, "--seconds", str(LOAD_S), "--warmup", "0",
-                                     "--threads", "4", "--window", "4", "--rate", "2000", "--reads", "50", "--quiet",
+                                     "--threads", "4", "--window", "4", "--rate", "4000", "--reads", "50", "--quiet",
                                      "--timeline", path, "--json", "-"], client=1, stdout=subprocess.PIPE,
                                     stderr=subprocess.STDOUT, text=True)
         checker = cluster.spawn_client([os.path.join(cluster.build, "tests", "cluster", "lockstep-test-workload"),
