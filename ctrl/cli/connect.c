@@ -104,6 +104,12 @@ enum cli_exit cli_no_answer(const struct cli *cli, const struct ls_client *clien
             counts.send_error ? strerror(counts.send_error) : "");
     if (error == 0)
         fputs("  nothing was done. See lockstep status on the nodes\n", stderr);
+    if (!waited)
+        fprintf(
+            stderr,
+            "  %s says generation %u of the cluster; a node of another one does not answer: compare lockstep status "
+            "--json\n",
+            cli->config_path, cli->config.generation);
     return CLI_UNREACHABLE;
 }
 

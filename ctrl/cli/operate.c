@@ -278,10 +278,14 @@ static const char recover_text[] =
     "checkpoint is lost for ever, also what clients were told was done.\n"
     "\n"
     "  1. On every node: lockstep checkpoint list, and lockstep checkpoint verify NAME of the newest.\n"
-    "  2. Choose the node with the newest good one. Stop lockstep-ctrl and the dataplane on all nodes.\n"
-    "  3. On that node: lockstep cluster recover --node N --accept-loss\n"
-    "  4. Start lockstep-ctrl there. Wipe the data_dir of the other nodes, lockstep-ctrl join on each under a new id,\n"
-    "     then lockstep member add.\n";
+    "  2. Choose the ONE node with the newest good one. Stop lockstep-ctrl (SIGTERM) on all nodes.\n"
+    "  3. On that node: lockstep cluster recover --node N --accept-loss, which is lockstep-ctrl recover: without\n"
+    "     --accept-loss that says what there is; --checkpoint FILE chooses another file, --empty none at all.\n"
+    "  4. Say the new generation in the cluster file of all nodes and clients (cluster: generation: 2), and start\n"
+    "     lockstep-ctrl there. Sessions live in the checkpoint: what it holds is not executed again.\n"
+    "  5. On each other node: remove everything in its data_dir, lockstep-ctrl join, start it; then lockstep member "
+    "add.\n"
+    "     Until it is wiped its links are refused: it is of an older generation.\n";
 
 enum cli_exit cli_cluster_recover(struct cli *cli)
 {

@@ -20,7 +20,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "checkpoints.h"
 #include "record.h"
 
 #define EMPTY "empty"
@@ -100,11 +99,16 @@ static void record_print(const struct ls_recover *wanted, const struct ls_record
         printf("An earlier recovery of it has not begun yet: it is replaced by this one.\n");
 }
 
+static const struct ls_checkpoint_format *format_of(const struct ls_recover *wanted)
+{
+    return wanted->format != NULL ? wanted->format : &ls_checkpoint_files;
+}
+
 /* Reads every byte. 0, or -errno with a line in `error`. */
 static int file_check(const struct ls_recover *wanted, const char *path, struct ls_checkpoint_info *info, char *error)
 {
     const char *machine = wanted->config->machine == LS_MACHINE_ECHO ? "echo" : "kv";
-    int result = ls_checkpoint_file_verify(path, info, error);
+    int result = format_of(wanted)->verify(path, info, error);
 
     if (result != 0)
         return result;
@@ -151,7 +155,7 @@ static int own_look(const struct ls_recover *wanted, const struct ls_record *rec
 {
     char error[LS_CHECKPOINTS_ERROR], path[LS_CHECKPOINTS_PATH_MAX];
     struct ls_checkpoints *c = ls_checkpoints_open(NULL, wanted->self->data_dir, wanted->config->cluster,
-                                                   record->durable.generation, &ls_checkpoint_files, error);
+                                                   record->durable.generation, format_of(wanted), error);
     const struct ls_checkpoint_file *file;
     uint32_t count;
 

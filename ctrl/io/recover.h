@@ -11,6 +11,7 @@
 
 #include <lockstep/control_message.h>
 
+#include "checkpoints.h"
 #include "config.h"
 
 #define LS_RECOVER_PATH_MAX (LS_CONTROL_PATH_MAX + 1)
@@ -18,9 +19,10 @@
 struct ls_recover {
     const struct ls_config *config;
     const struct ls_config_node *self;
-    const char *checkpoint; /* the file to begin with; NULL: the newest good one of this node */
-    bool empty;             /* begin with nothing */
-    bool accept_loss;       /* else it only says what there is, and what would be lost */
+    const char *checkpoint;                    /* the file to begin with; NULL: the newest good one of this node */
+    bool empty;                                /* begin with nothing */
+    bool accept_loss;                          /* else it only says what there is, and what would be lost */
+    const struct ls_checkpoint_format *format; /* NULL: the files that dataplanes write */
 };
 
 /* Says on stdout what there is; refusals on stderr. The caller holds the node's lock. The exit code: 0 written down; 1

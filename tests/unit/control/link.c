@@ -466,7 +466,7 @@ static void test_bulk(void **state)
     struct {
         struct ls_control_path path;
         char text[sizeof(path) - 1];
-    } LS_PACKED ask = {.path = {.bytes_per_second = 5, .length = sizeof(path) - 1}};
+    } LS_PACKED ask = {.path = {.bytes_per_second = 5, .length = sizeof(path) - 1, .older = 1}};
     struct ls_bulk_report report = {.kind = LS_BULK_PROGRESS, .checkpoint = {.bytes = 77}};
     struct ls_control_checkpoint checkpoint;
     struct ls_control_log log = {.seq = 9, .bytes = 4000};
@@ -478,9 +478,11 @@ static void test_bulk(void **state)
     (void)state;
     memcpy(ask.text, path, sizeof(ask.text));
     put(LS_CONTROL_RESTORE, 21, &ask, sizeof(ask));
+    ask.path.older = 0;
     put(LS_CONTROL_CHECKPOINT, 22, &ask, sizeof(ask));
     turns();
     assert_true(atomic_load(&box.bulk.posted));
+    assert_true(box.bulk.job.older);
     assert_int_equal(box.bulk.job.kind, LS_BULK_RESTORE);
     assert_int_equal(box.bulk.job.bytes_per_second, 5);
     assert_string_equal(box.bulk.job.path, path);

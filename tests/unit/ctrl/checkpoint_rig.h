@@ -123,7 +123,7 @@ static inline void rig_remove(const char *directory)
 }
 
 /* One turn of the loop that waits at most 5 ms. */
-static void rig_turn(struct event_base *base)
+static inline void rig_turn(struct event_base *base)
 {
     struct timeval soon = {.tv_usec = 5000};
 
