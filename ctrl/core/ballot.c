@@ -116,8 +116,8 @@ void ctrl_vote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header *h,
     c->ballot = (struct ballot){
         .stage = BALLOT_WRITE, .node = node, .id = h->id, .asker = h->incarnation, .vote = *vote, .since_ns = c->now};
     if (vote->epoch > c->next.promise)
-        ctrl_promise(c, vote->epoch, node);
-    else
+        ctrl_promise(c, vote->epoch, ls_ctrl_mutant(VOTE_NOT_DURABLE) ? 0 : node);
+    else if (!ls_ctrl_mutant(VOTE_NOT_DURABLE))
         c->next.vote = node;
     c->again = true;
 }
@@ -178,7 +178,8 @@ void ctrl_ballot_step(struct ls_ctrl *c)
         finish(c, c->next.promise > b->vote.epoch ? LS_DENIAL_OLD_EPOCH : LS_DENIAL_VOTED);
         return;
     }
-    if (b->stage == BALLOT_WRITE && c->disk.promise == b->vote.epoch && c->disk.vote == b->node) {
+    if (b->stage == BALLOT_WRITE && c->disk.promise == b->vote.epoch &&
+        (c->disk.vote == b->node || ls_ctrl_mutant(VOTE_NOT_DURABLE))) {
         b->stage = BALLOT_SEAL;
         ctrl_ask_seal(c, &b->ask);
         if (ls_ctrl_mutant(GRANT_BEFORE_SEAL)) {

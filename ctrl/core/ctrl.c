@@ -108,10 +108,10 @@ static void record_step(struct ls_ctrl *c)
     c->flight = c->next;
     c->writing = true;
     c->io.persist(c->io.user, &c->flight);
-    if (ls_ctrl_mutant(PROMISE_NOT_DURABLE))
+    if (ls_ctrl_mutant(PROMISE_NOT_DURABLE)) {
         c->disk.promise = c->flight.promise;
-    if (ls_ctrl_mutant(VOTE_NOT_DURABLE) && c->disk.promise == c->flight.promise)
         c->disk.vote = c->flight.vote;
+    }
     if (ls_ctrl_mutant(COUNT_BEFORE_DURABLE) && c->disk.incarnation == c->flight.incarnation)
         c->disk.counts = c->flight.counts;
 }

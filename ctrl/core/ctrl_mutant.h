@@ -11,7 +11,7 @@
 /* name, what is broken */
 #define LS_CTRL_MUTANT_LIST(X)                                                                                         \
     X(PROMISE_NOT_DURABLE, "a promise is acted on before the record holds it")                                         \
-    X(VOTE_NOT_DURABLE, "a vote is given before the record holds it")                                                  \
+    X(VOTE_NOT_DURABLE, "a vote is given that the record does not hold")                                               \
     X(COUNT_BEFORE_DURABLE, "a dataplane is told to count before the record says so")                                  \
     X(GRANT_BEFORE_SEAL, "a vote is given by what was last read, without a seal")                                      \
     X(GRANT_WORSE_LOG, "a vote is given to a candidate whose log is worse")                                            \
