@@ -187,6 +187,7 @@ struct ls_ctrl {
     bool damaged; /* this copy is to be rebuilt */
     uint64_t damaged_ns;
     bool damage_said;
+    uint64_t split_since_ns; /* 0: no digests differ without a majority */
     bool split_said;
     uint64_t checkpoint_due_ns;
     uint32_t checkpoint_tries;

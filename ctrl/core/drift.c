@@ -59,8 +59,9 @@ static void poll_take(const struct ls_drift *drift, const struct ls_membership *
     }
 }
 
-/* Those who differ from a majority; 0 where there is none, and *split where they differ all the same. */
-static uint64_t poll_judge(const struct poll *poll, bool *split)
+/* Those who differ from a majority of all `members`, for who has not reported yet may agree with them; 0 where there is
+ * none, and *split where they differ all the same. */
+static uint64_t poll_judge(const struct poll *poll, uint32_t members, bool *split)
 {
     uint32_t most = 0;
     uint64_t odd = 0, right = 0;
@@ -75,7 +76,7 @@ static uint64_t poll_judge(const struct poll *poll, bool *split)
             right = poll->digest[i];
         }
     }
-    *split = poll->count > 0 && most * 2 <= poll->count && most < poll->count;
+    *split = most < poll->count && most * 2 <= members;
     for (uint32_t i = 0; i < poll->count && !*split; i++)
         if (poll->digest[i] != right)
             odd |= 1ull << poll->node[i];
@@ -98,7 +99,7 @@ static uint64_t compare(const struct ls_drift *drift, const struct ls_membership
             if (r->seq[i] == 0)
                 continue;
             poll_take(drift, members, self, r->seq[i], without, &poll);
-            odd |= poll_judge(&poll, &parted);
+            odd |= poll_judge(&poll, members->count, &parted);
             *split = *split || parted;
         }
     }

@@ -12,6 +12,7 @@
 
 #include "ctrl_internal.h"
 
+#define SPLIT_NS     2000000000ull  /* digests differ, and who could judge has not reported for so long */
 #define LIFE_LONG_NS 30000000000ull /* one that lived so long died for another reason than the one before */
 
 void ctrl_refuse(struct ls_ctrl *c, const char *format, ...)
@@ -288,12 +289,17 @@ static void damage_step(struct ls_ctrl *c)
         }
     }
     if (ls_drift_split(&c->drift, &c->members, c->config.node)) {
-        if (!c->split_said)
+        if (c->split_since_ns == 0)
+            c->split_since_ns = c->now;
+        ctrl_wake(c, c->split_since_ns + SPLIT_NS);
+        if (!c->split_said && c->now >= c->split_since_ns + SPLIT_NS) {
+            c->split_said = true;
             ctrl_problem(c, "the states of the members differ, and no majority of them agrees: nothing is done by "
                             "itself. Compare checkpoints of all nodes (lockstep checkpoint create, list)");
-        c->split_said = true;
+        }
     } else {
         c->split_said = false;
+        c->split_since_ns = 0;
     }
     if (!c->damaged || !c->up || c->killed)
         return;
