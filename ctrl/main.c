@@ -19,15 +19,21 @@
 #include "../dataplane/workers/urgent.h"
 #include "io/http.h"
 #include "io/node.h"
+#include "io/recover.h"
 
 static const char usage[] =
     "Usage: lockstep-ctrl --config FILE --node N [--bootstrap | --join] [--dataplane PROGRAM]\n"
     "       lockstep-ctrl bootstrap --config FILE --node N\n"
     "       lockstep-ctrl join --config FILE --node N\n"
+    "       lockstep-ctrl recover --config FILE --node N [--checkpoint FILE | --empty] [--accept-loss]\n"
     "\n"
     "  bootstrap            only make this node's durable record, as one of the founders of a new cluster\n"
     "  join                 only make this node's durable record, to join a cluster that runs: as a new member, or in\n"
     "                       place of one that lost its record. The cluster takes it in by \"lockstep member add\"\n"
+    "  recover              where a majority lost its memory: on ONE node, stopped, begins a new generation of the\n"
+    "                       cluster with its newest good checkpoint, or with FILE, or with nothing. Everything "
+    "ordered\n"
+    "                       later is lost. Without --accept-loss it only says what there is\n"
     "\n"
     "  --config FILE        the cluster file\n"
     "  --node N             which of its nodes this is\n"
@@ -39,7 +45,7 @@ static const char usage[] =
     "SIGTERM: hands the sequencer's role on, ends the dataplane, ends. Exit codes: 0 stopped in order, 1 refused or\n"
     "failed (said on stderr), 2 wrong arguments or cluster file.\n";
 
-enum record_wanted { RECORD_IS_THERE, RECORD_OF_FOUNDER, RECORD_OF_JOINER };
+enum record_wanted { RECORD_IS_THERE, RECORD_OF_FOUNDER, RECORD_OF_JOINER, RECORD_RECOVERS };
 
 struct options {
     const char *config;
@@ -47,6 +53,9 @@ struct options {
     uint16_t node;
     enum record_wanted record;
     bool only_record;
+    const char *checkpoint; /* and the next two: of recover */
+    bool empty;
+    bool accept_loss;
 };
 
 static bool node_parse(const char *text, uint16_t *node)
@@ -66,7 +75,8 @@ static bool node_parse(const char *text, uint16_t *node)
 static bool record_wanted(struct options *options, enum record_wanted record)
 {
     if (options->record != RECORD_IS_THERE && options->record != record) {
-        fprintf(stderr, "lockstep-ctrl: bootstrap founds a new cluster, join joins one that runs: only one of them\n");
+        fprintf(stderr, "lockstep-ctrl: bootstrap founds a new cluster, join joins one that runs, recover begins one "
+                        "anew that is lost: only one of them\n");
         return false;
     }
     options->record = record;
@@ -81,7 +91,22 @@ static bool verb_parse(const char *verb, struct options *options)
         return record_wanted(options, RECORD_OF_FOUNDER);
     if (strcmp(verb, "join") == 0)
         return record_wanted(options, RECORD_OF_JOINER);
-    fprintf(stderr, "lockstep-ctrl: \"%s\" is not understood: bootstrap, join, or no word to start the node\n", verb);
+    if (strcmp(verb, "recover") == 0)
+        return record_wanted(options, RECORD_RECOVERS);
+    fprintf(stderr, "lockstep-ctrl: \"%s\" is not understood: bootstrap, join, recover, or no word to start the node\n",
+            verb);
+    return false;
+}
+
+static bool recover_check(const struct options *options)
+{
+    if (options->checkpoint != NULL && options->empty) {
+        fprintf(stderr, "lockstep-ctrl: recover: --checkpoint FILE or --empty: only one of them\n");
+        return false;
+    }
+    if (options->record == RECORD_RECOVERS || (options->checkpoint == NULL && !options->empty && !options->accept_loss))
+        return true;
+    fprintf(stderr, "lockstep-ctrl: --checkpoint, --empty and --accept-loss are of \"recover\" alone\n");
     return false;
 }
 
@@ -92,6 +117,9 @@ static bool options_parse(int argc, char **argv, struct options *options)
                                           {"bootstrap", no_argument, NULL, 'b'},
                                           {"join", no_argument, NULL, 'j'},
                                           {"dataplane", required_argument, NULL, 'd'},
+                                          {"checkpoint", required_argument, NULL, 'k'},
+                                          {"empty", no_argument, NULL, 'e'},
+                                          {"accept-loss", no_argument, NULL, 'a'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     bool ok = true;
@@ -112,6 +140,15 @@ static bool options_parse(int argc, char **argv, struct options *options)
         case 'd':
             options->dataplane = optarg;
             break;
+        case 'k':
+            options->checkpoint = optarg;
+            break;
+        case 'e':
+            options->empty = true;
+            break;
+        case 'a':
+            options->accept_loss = true;
+            break;
         case 'h':
             fputs(usage, stdout);
             exit(0);
@@ -129,6 +166,7 @@ static bool options_parse(int argc, char **argv, struct options *options)
         fprintf(stderr, "lockstep-ctrl: --config and --node are needed\n");
         ok = false;
     }
+    ok = ok && recover_check(options);
     if (!ok)
         fprintf(stderr, "\n%s", usage);
     return ok;
@@ -150,6 +188,17 @@ static bool record_make(const struct ls_node *node, enum record_wanted wanted)
     fprintf(stderr, "lockstep-ctrl: node %u has a record to %s cluster %s: %s/record\n", node->self->id,
             durable.founder ? "found" : "join", node->config->name, node->self->data_dir);
     return true;
+}
+
+static int recover(const struct ls_config *config, const struct ls_config_node *self, const struct options *options)
+{
+    struct ls_recover wanted = {.config = config,
+                                .self = self,
+                                .checkpoint = options->checkpoint,
+                                .empty = options->empty,
+                                .accept_loss = options->accept_loss};
+
+    return ls_recover(&wanted);
 }
 
 /* The workers poll, perhaps on the core that this runs on: a detector that waits for its turn is blind. Where it is not
@@ -218,7 +267,11 @@ int main(int argc, char **argv)
         return 2;
     }
     (void)mkdir(node.self->data_dir, 0755); /* where its parent is there; else the lock says what is missing */
-    if (!ls_node_lock(&node) || (options.record != RECORD_IS_THERE && !record_make(&node, options.record)))
+    if (!ls_node_lock(&node))
+        return 1;
+    if (options.record == RECORD_RECOVERS)
+        return recover(&config, node.self, &options);
+    if (options.record != RECORD_IS_THERE && !record_make(&node, options.record))
         return 1;
     if (options.only_record)
         return 0;

@@ -43,7 +43,7 @@ static void usage(FILE *to)
           "  -S, --seed N            of keys and values (1)\n"
           "      --hgrm FILE         percentile distribution in us, as HdrHistogram's plotter reads it\n"
           "      --json FILE         summary; - for standard output, then nothing else is printed there\n"
-          "      --timeline FILE     completions in each 10 ms and every pause of a thread above 2 ms, as JSON\n"
+          "      --timeline FILE     completions in each 10 ms and every pause of a thread above 3 ms, as JSON\n"
           "  -b, --bars              the distribution as bars too\n"
           "  -q, --quiet             no line per second\n"
           "Exit status: 0 all good, 1 an operation failed or went unanswered, 2 wrong usage, 3 no cluster.\n",

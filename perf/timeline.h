@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * When operations were completed: their number in each stretch of 10 ms, and every pause of one thread in which nothing
- * was completed for longer than 2 ms. For seeing what a fault cost. One thread writes; read after it has ended.
+ * was completed for longer than 3 ms. For seeing what a fault cost. One thread writes; read after it has ended.
  */
 #ifndef LOCKSTEP_PERF_TIMELINE_H
 #define LOCKSTEP_PERF_TIMELINE_H
@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #define LS_TIMELINE_BUCKET_NS UINT64_C(10000000)
-#define LS_TIMELINE_PAUSE_NS  UINT64_C(2000000)
+#define LS_TIMELINE_PAUSE_NS  UINT64_C(3000000)
 #define LS_TIMELINE_PAUSES    65536
 
 struct ls_timeline_pause {

@@ -70,8 +70,8 @@ void cli_news_print(const json_t *status)
     if (json_is_object(rejoin))
         printf("Coming back in: %.1f %% of the log is here\n", 100 * json_real_value(json_object_get(rejoin, "share")));
     if (json_is_object(checkpoint))
-        printf("Checkpoint: %s, %.1f of %.1f MB\n", text(checkpoint, "what"),
-               (double)number(checkpoint, "bytes") / 1e6, (double)number(checkpoint, "expected") / 1e6);
+        printf("Checkpoint: %s, %.1f of %.1f MB\n", text(checkpoint, "what"), (double)number(checkpoint, "bytes") / 1e6,
+               (double)number(checkpoint, "expected") / 1e6);
 }
 
 static void print_workers(const json_t *dataplane)

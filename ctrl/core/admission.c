@@ -143,7 +143,8 @@ void ctrl_admission_step(struct ls_ctrl *c)
             continue;
         }
         ctrl_wake(c, a->since_ns + ADMISSION_ANSWERS * c->times.answer);
-        if (a->stage == ADMISSION_CONFIRM && ctrl_is_majority(&c->members, a->confirmed)) {
+        if (a->stage == ADMISSION_CONFIRM &&
+            (ctrl_is_majority(&c->members, a->confirmed) || ls_ctrl_mutant(ADMIT_NO_CONFIRM))) {
             c->admissions++;
             ctrl_say(c, LS_CTRL_INFO, "node %u, incarnation %" PRIu64 ", may join: it has to reach %" PRIu64, node,
                      a->joining, a->reach);

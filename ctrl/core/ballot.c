@@ -26,12 +26,16 @@ static void reply_send(struct ls_ctrl *c, uint16_t node, enum ls_peer_type type,
 /* A damaged state is no damaged log: it votes until the others can spare it, and may be what they need for that. */
 static bool counts(const struct ls_ctrl *c)
 {
+    if (ls_ctrl_mutant(VOTE_UNADMITTED))
+        return c->up;
     return c->phase == LS_CTRL_FULL && c->up && !c->killed && c->role != LS_ROLE_HALTED &&
            c->disk.counts == c->disk.incarnation;
 }
 
 static bool behind(const struct ls_peer_vote *vote, uint64_t last_epoch, uint64_t last)
 {
+    if (ls_ctrl_mutant(GRANT_WORSE_LOG))
+        return false;
     return vote->last_epoch != last_epoch ? vote->last_epoch < last_epoch : vote->last < last;
 }
 
@@ -59,7 +63,7 @@ static enum ls_peer_denial prevote_judge(struct ls_ctrl *c, uint16_t node, const
 
 void ctrl_prevote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header *h, const struct ls_peer_vote *vote)
 {
-    enum ls_peer_denial denied = prevote_judge(c, node, vote);
+    enum ls_peer_denial denied = ls_ctrl_mutant(NO_PREVOTE) ? LS_DENIAL_NONE : prevote_judge(c, node, vote);
 
     reply_send(c, node, LS_PEER_PREVOTE_REPLY, h->id, h->incarnation, vote->epoch, denied);
     if (denied == LS_DENIAL_BETTER)
@@ -71,7 +75,7 @@ void ctrl_prevote(struct ls_ctrl *c, uint16_t node, const struct ls_peer_header 
 /* Does this node follow a live sequencer other than the candidate? Then the candidate is the one that is cut off. */
 static bool sticks(struct ls_ctrl *c, uint16_t node)
 {
-    if (c->epoch != c->disk.promise || c->sequencer == 0 || c->sequencer == node)
+    if (c->epoch != c->disk.promise || c->sequencer == 0 || c->sequencer == node || ls_ctrl_mutant(NO_PREVOTE))
         return false;
     return !ctrl_sequencer_gone(c);
 }
@@ -145,7 +149,7 @@ static void compare(struct ls_ctrl *c)
 
     if (c->sealed.epoch != b->vote.epoch) {
         finish(c, LS_DENIAL_OLD_EPOCH);
-    } else if (!c->sealed.counts) {
+    } else if (!c->sealed.counts && !ls_ctrl_mutant(VOTE_UNADMITTED)) {
         finish(c, LS_DENIAL_NOT_COUNTING);
     } else if (behind(&b->vote, c->sealed.last_epoch, c->sealed.last)) {
         bool stands = ls_membership_is_voter(&c->sealed_members, c->config.node) && !is_open(c, b->vote.epoch);
@@ -177,6 +181,10 @@ void ctrl_ballot_step(struct ls_ctrl *c)
     if (b->stage == BALLOT_WRITE && c->disk.promise == b->vote.epoch && c->disk.vote == b->node) {
         b->stage = BALLOT_SEAL;
         ctrl_ask_seal(c, &b->ask);
+        if (ls_ctrl_mutant(GRANT_BEFORE_SEAL)) {
+            finish(c, LS_DENIAL_NONE);
+            return;
+        }
     }
     if (b->stage == BALLOT_SEAL) {
         if (c->sealed_id >= b->ask.id)

@@ -68,7 +68,7 @@ void ctrl_promise(struct ls_ctrl *c, uint64_t epoch, uint16_t vote)
     c->epoch_since_ns = c->now;
     c->next.promise = epoch;
     c->next.vote = vote;
-    c->next.founder = false;
+    c->next.founder = c->next.recovers = false;
     c->again = true;
 }
 
@@ -97,8 +97,8 @@ bool ctrl_is_majority(const struct ls_membership *members, uint64_t nodes)
 static bool durable_equal(const struct ls_durable *a, const struct ls_durable *b)
 {
     return a->vote == b->vote && a->incarnation == b->incarnation && a->counts == b->counts &&
-           a->promise == b->promise && a->founder == b->founder && a->members.seq == b->members.seq &&
-           ls_membership_equal(&a->members, &b->members);
+           a->promise == b->promise && a->founder == b->founder && a->recovers == b->recovers &&
+           a->members.seq == b->members.seq && ls_membership_equal(&a->members, &b->members);
 }
 
 static void record_step(struct ls_ctrl *c)
@@ -108,6 +108,12 @@ static void record_step(struct ls_ctrl *c)
     c->flight = c->next;
     c->writing = true;
     c->io.persist(c->io.user, &c->flight);
+    if (ls_ctrl_mutant(PROMISE_NOT_DURABLE))
+        c->disk.promise = c->flight.promise;
+    if (ls_ctrl_mutant(VOTE_NOT_DURABLE) && c->disk.promise == c->flight.promise)
+        c->disk.vote = c->flight.vote;
+    if (ls_ctrl_mutant(COUNT_BEFORE_DURABLE) && c->disk.incarnation == c->flight.incarnation)
+        c->disk.counts = c->flight.counts;
 }
 
 /* ---- the steps ---- */

@@ -98,6 +98,9 @@ struct ls_ctrl_io {
     /* Get a checkpoint not older than `position` from one of the nodes in `from` (bits), verify it, have the dataplane
      * restore it; then checkpoint_done(). At most one at a time. */
     void (*checkpoint_get)(void *user, uint64_t from, uint64_t position);
+    /* Have the dataplane, which is outside, restore the checkpoint that an operator chose to begin this generation with
+     * (nothing, where it is to begin empty); then checkpoint_done(). Wanted only where the record says `recovers`. */
+    void (*recover)(void *user);
     /* An operator's command is done or refused: error 0 or an errno, text for people. */
     void (*command_done)(void *user, uint64_t token, int error, const char *text);
     /* A line for the log; and one for status where it is an alarm. */

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "ctrl.h"
+#include "ctrl_mutant.h"
 #include "detector.h"
 #include "drift.h"
 #include "peer_message.h"
@@ -89,6 +90,7 @@ struct admission {
 
 enum joining_stage {
     JOINING_NONE,
+    JOINING_RESTORE, /* of a new generation: the host has what the operator chose restored */
     JOINING_FOUND,   /* FOUND is asked */
     JOINING_ASK,     /* the sequencer's ctrl is asked */
     JOINING_PROMISE, /* its epoch is being made durable, sealed */
@@ -309,6 +311,8 @@ void ctrl_joining_step(struct ls_ctrl *c);
 void ctrl_join_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_join_reply *reply,
                      const struct ls_membership *members);
 void ctrl_joining_done(struct ls_ctrl *c, uint64_t id, int error, const char *text);
+/* What an operator chose is restored, or was refused. */
+void ctrl_joining_restored(struct ls_ctrl *c, int error, const char *text);
 void ctrl_reached(struct ls_ctrl *c, const struct ls_control_epoch *reached);
 
 /* ---- members.c ---- */

@@ -17,6 +17,7 @@ struct ls_durable {
     uint64_t counts;  /* the incarnation that may vote and count; 0: none. Another than `incarnation`: memory lost */
     uint64_t promise; /* no frame of an older epoch is accepted or acknowledged; 0: none was ever promised */
     bool founder;     /* made by bootstrap, and no epoch promised yet: an empty log is right */
+    bool recovers;    /* begins this generation alone, from what an operator chose; until it promises an epoch of it */
     struct ls_membership members; /* the newest one heard of, to find the peers by; never used to count votes */
 };
 

@@ -146,6 +146,10 @@ static void prevote_begin(struct ls_ctrl *c)
     struct election *e = &c->election;
     struct ls_peer_vote vote = {.epoch = c->disk.promise, .last_epoch = c->sample.last_epoch, .last = c->sample.last};
 
+    if (ls_ctrl_mutant(NO_PREVOTE)) {
+        ctrl_stand(c, false);
+        return;
+    }
     e->stage = STAGE_PREVOTE;
     e->id = ctrl_id(c);
     e->granted = bit(c->config.node);
@@ -159,6 +163,9 @@ void ctrl_stand(struct ls_ctrl *c, bool handover)
 {
     struct election *e = &c->election;
     uint64_t epoch = (c->seen > c->next.promise ? c->seen : c->next.promise) + 1;
+
+    if (ls_ctrl_mutant(EPOCH_REUSED) && c->next.promise > 0)
+        epoch = c->next.promise;
 
     if (!may_stand(c) || e->stage > STAGE_PREVOTE)
         return;
@@ -205,7 +212,7 @@ static void seal_step(struct ls_ctrl *c)
         give_up(c, "its own log does not name it a voter");
         return;
     }
-    e->members = c->sealed_members;
+    e->members = ls_ctrl_mutant(VOTES_OLD_MEMBERSHIP) ? c->disk.members : c->sealed_members;
     e->last_epoch = vote.last_epoch = c->sealed.last_epoch;
     e->last = vote.last = c->sealed.last;
     e->stage = STAGE_VOTE;
@@ -539,7 +546,7 @@ static bool majority_is_lost(struct ls_ctrl *c)
 {
     uint64_t others = 0, lost = 0, admitting = admitting_epoch(c);
 
-    if (c->disk.promise == 0)
+    if (c->disk.promise == 0 || c->disk.recovers)
         return false;
     for (uint32_t i = 0; i < c->members.count; i++) {
         const struct ls_member *m = &c->members.member[i];
@@ -581,6 +588,6 @@ void ctrl_majority_step(struct ls_ctrl *c)
     c->majority_lost = true;
     ctrl_problem(c,
                  "A MAJORITY OF THE VOTERS HAS LOST ITS MEMORY: what was acknowledged last may be gone, so nothing is "
-                 "guessed. See what exists (lockstep checkpoint list on every node), then decide: lockstep cluster "
-                 "recover --accept-loss");
+                 "guessed. See what exists (lockstep checkpoint list on every node), then decide: \"lockstep cluster "
+                 "recover\" says how");
 }

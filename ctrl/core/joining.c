@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * At a dataplane that does not count: it founds the cluster, or is brought in by the epoch's sequencer. ctrl's one
- * thread.
+ * At a dataplane that does not count: it founds the cluster, or a new generation of it, or is brought in by the epoch's
+ * sequencer. ctrl's one thread.
  *
  * What must hold here: only a founder that never promised anything begins with an empty log, and only after every other
  * founder was heard and none knows better (P8); the record says that an incarnation counts before its dataplane is told
@@ -61,12 +61,12 @@ static void found_step(struct ls_ctrl *c)
     } LS_PACKED body = {.head = {.members = (uint16_t)c->members.count}};
     struct ls_member_record record[LS_MEMBERS_MAX];
 
-    if (!founders_greeted(c))
+    if (!founders_greeted(c) && !ls_ctrl_mutant(WIPED_FOUNDS))
         return; /* an empty log is opened by all founders: nothing is lost by waiting for them */
     c->next.counts = c->disk.incarnation;
     if (c->disk.counts != c->disk.incarnation)
         return;
-    if (c->joining.stage == JOINING_FOUND && c->role_known && c->role != LS_ROLE_OUTSIDE) {
+    if (c->joining.stage == JOINING_FOUND && c->joining.ask.id != 0 && c->role_known && c->role != LS_ROLE_OUTSIDE) {
         full(c); /* the answer itself was lost */
         return;
     }
@@ -77,6 +77,45 @@ static void found_step(struct ls_ctrl *c)
     memcpy(body.record, record, c->members.count * sizeof(record[0]));
     ctrl_ask(c, &c->joining.ask, LS_CONTROL_FOUND, &body,
              sizeof(body.head) + c->members.count * sizeof(body.record[0]));
+}
+
+/* ---- beginning a new generation ---- */
+
+/* The record has one voter, this node: there is nobody to ask. With every start of the dataplane all of it is done
+ * again, until an epoch is promised; from then on clients may have been answered. */
+static void recover_step(struct ls_ctrl *c)
+{
+    struct joining *j = &c->joining;
+
+    if (j->stage == JOINING_FOUND) {
+        found_step(c);
+    } else if (j->stage != JOINING_RESTORE && !c->checkpoint_busy) {
+        if (c->now < c->checkpoint_due_ns) {
+            ctrl_wake(c, c->checkpoint_due_ns);
+            return;
+        }
+        ctrl_say(c, LS_CTRL_INFO, "generation %" PRIu32 " of the cluster begins with this node alone",
+                 c->disk.generation);
+        j->stage = JOINING_RESTORE;
+        c->checkpoint_busy = true;
+        c->io.recover(c->io.user);
+    }
+}
+
+void ctrl_joining_restored(struct ls_ctrl *c, int error, const char *text)
+{
+    struct joining *j = &c->joining;
+
+    if (j->stage != JOINING_RESTORE)
+        return; /* of a dataplane or a link that is no more: asked again */
+    *j = (struct joining){.stage = error == 0 ? JOINING_FOUND : JOINING_NONE};
+    c->again = true;
+    if (error != 0)
+        ctrl_problem(
+            c,
+            "the checkpoint that this generation is to begin with is not restored: %s. Nothing is served; stop "
+            "this node and choose again: lockstep-ctrl recover",
+            text);
 }
 
 /* ---- asking to be admitted ---- */
@@ -328,8 +367,13 @@ void ctrl_joining_step(struct ls_ctrl *c)
 
     if ((c->phase != LS_CTRL_OUTSIDE && c->phase != LS_CTRL_JOINING) || !c->up || c->killed)
         return;
+    if (c->disk.recovers) {
+        recover_step(c);
+        return;
+    }
     /* A founding learner may come when the log is open; it is brought in like any. */
-    if (c->disk.founder && c->disk.promise == 0 && !(c->members.seq > 0 && c->members_committed)) {
+    if (c->disk.founder && c->disk.promise == 0 &&
+        (!(c->members.seq > 0 && c->members_committed) || ls_ctrl_mutant(WIPED_FOUNDS))) {
         found_step(c);
         return;
     }
@@ -338,6 +382,7 @@ void ctrl_joining_step(struct ls_ctrl *c)
         *j = (struct joining){.stage = JOINING_COUNT};
     switch (j->stage) {
     case JOINING_NONE:
+    case JOINING_RESTORE:
     case JOINING_FOUND:
     case JOINING_ASK:
         ask_step(c);

@@ -101,8 +101,8 @@ void ctrl_role(struct ls_ctrl *c, uint64_t epoch, uint16_t role, uint16_t sequen
 
 static void incarnation_raise(struct ls_ctrl *c)
 {
-    c->next.incarnation++;
-    if (c->next.incarnation < c->config.clock_ns)
+    c->next.incarnation += !ls_ctrl_mutant(INCARNATION_REUSED) || c->next.incarnation == 0;
+    if (c->next.incarnation < c->config.clock_ns && !ls_ctrl_mutant(INCARNATION_REUSED))
         c->next.incarnation = c->config.clock_ns;
     c->phase = LS_CTRL_STARTING;
     c->spawn_due = true;
@@ -410,6 +410,7 @@ void ctrl_checkpoint_end(struct ls_ctrl *c, int error, const char *text)
     if (!c->checkpoint_busy)
         return;
     c->checkpoint_busy = false;
+    ctrl_joining_restored(c, error, text);
     if (error == 0) {
         c->checkpoint_tries = 0;
         c->checkpoint_due_ns = c->now + c->times.answer; /* its role follows by itself */

@@ -228,6 +228,10 @@ static const char *hello_take(struct ls_ctrl *c, uint16_t node, const struct ls_
 {
     struct peer *p = &c->peer[node];
 
+    if (ls_ctrl_mutant(WIPED_FOUNDS)) {
+        p->greeted = true;
+        return NULL;
+    }
     if (hello->known_incarnation > c->disk.incarnation || hello->known_promise > c->disk.promise) {
         ctrl_refuse(c,
                     "node %u knows incarnation %" PRIu64 " and promise %" PRIu64

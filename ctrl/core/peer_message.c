@@ -147,7 +147,12 @@ const char *ls_peer_check(const struct ls_peer_identity *self, uint16_t from, co
     if (header.cluster != self->cluster)
         return "a node of another cluster: look at cluster id and ctrl addresses in the cluster files";
     if (header.generation != self->generation)
-        return "a node of another generation of this cluster: a node of an older one may only come back wiped";
+        return header.generation < self->generation
+                   ? "a node of an older generation of this cluster: it may only come back wiped: stop it, remove "
+                     "everything in its data_dir, lockstep-ctrl join there, with the new generation in the cluster file"
+                   : "a node of a newer generation of this cluster, begun by lockstep-ctrl recover: this node may only "
+                     "come back wiped: stop it, remove everything in its data_dir, set cluster.generation, "
+                     "lockstep-ctrl join";
     if (header.from != from || header.to != self->node)
         return "a node under another id than its link's: look for two nodes with one id or a copied data_dir";
     if (header.type == 0 || header.type >= sizeof(shapes) / sizeof(shapes[0]))

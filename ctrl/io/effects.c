@@ -79,6 +79,13 @@ static void checkpoint_get(void *user, uint64_t from, uint64_t position)
     ls_keeper_get(node->keeper, from, position);
 }
 
+static void recover(void *user)
+{
+    struct ls_node *node = user;
+
+    ls_keeper_recover(node->keeper);
+}
+
 static void command_done(void *user, uint64_t token, int error, const char *text)
 {
     struct ls_node *node = user;
@@ -111,6 +118,7 @@ void ls_effects_make(struct ls_node *node, struct ls_ctrl_io *io)
                               .peer_send = peer_send,
                               .peers = peers,
                               .checkpoint_get = checkpoint_get,
+                              .recover = recover,
                               .command_done = command_done,
                               .say = say};
 }

@@ -10,6 +10,7 @@
 
 #include "../../dataplane/workers/clock.h"
 #include "node.h"
+#include "recover.h"
 
 #define KEEP_DEFAULT 3
 
@@ -35,6 +36,7 @@ struct ls_keeper {
     uint64_t made, failed, restored;
     struct event *refused_event; /* what could not even be begun is told from the loop */
     bool make_refused, get_refused;
+    int get_error;
     char refusal[LS_CHECKPOINTS_ERROR];
 };
 
@@ -55,7 +57,8 @@ static void say(struct ls_keeper *keeper, enum ls_ctrl_level level, const char *
 /* ---- the dataplane's part ---- */
 
 /* False: no link, or too many questions. */
-static bool path_ask(struct ls_keeper *keeper, enum ls_control_type type, const char *path, ls_ask_answer answer)
+static bool path_ask(struct ls_keeper *keeper, enum ls_control_type type, const char *path, bool older,
+                     ls_ask_answer answer)
 {
     struct {
         struct ls_control_path path;
@@ -66,6 +69,7 @@ static bool path_ask(struct ls_keeper *keeper, enum ls_control_type type, const 
     if (length == 0 || length > sizeof(body.text))
         return false;
     body.path.length = (uint16_t)length;
+    body.path.older = older;
     memcpy(body.text, path, length);
     return ls_node_ask_long(keeper->node, type, &body, sizeof(body.path) + length, answer, keeper);
 }
@@ -156,7 +160,7 @@ static int make_begin(struct ls_keeper *keeper)
     if (keeper->making)
         return 0;
     ls_checkpoints_new_path(keeper->checkpoints, path);
-    if (!path_ask(keeper, LS_CONTROL_CHECKPOINT, path, on_made))
+    if (!path_ask(keeper, LS_CONTROL_CHECKPOINT, path, false, on_made))
         return -ENOTCONN;
     keeper->making = true;
     memset(&keeper->progress, 0, sizeof(keeper->progress));
@@ -257,11 +261,11 @@ static void on_restored(void *user, const struct ls_control_header *header, cons
     got(keeper, error, text);
 }
 
-static int restore_begin(struct ls_keeper *keeper, const char *path, const char *name)
+static int restore_begin(struct ls_keeper *keeper, const char *path, const char *name, bool older)
 {
     if (keeper->restoring)
         return -EBUSY;
-    if (!path_ask(keeper, LS_CONTROL_RESTORE, path, on_restored))
+    if (!path_ask(keeper, LS_CONTROL_RESTORE, path, older, on_restored))
         return -ENOTCONN;
     keeper->restoring = true;
     snprintf(keeper->restored_name, sizeof(keeper->restored_name), "%s", name);
@@ -278,7 +282,7 @@ int ls_keeper_restore(struct ls_keeper *keeper, const char *name, ls_keeper_done
         return -ENOENT;
     if (keeper->getting)
         return -EBUSY;
-    error = restore_begin(keeper, path, name);
+    error = restore_begin(keeper, path, name, false);
     if (error == 0)
         keeper->restorer = (struct waiter){done, user};
     return error;
@@ -289,7 +293,7 @@ static void on_fetched(void *user, int error, const char *path, const char *text
     struct ls_keeper *keeper = user;
 
     if (error == 0)
-        error = restore_begin(keeper, path, "");
+        error = restore_begin(keeper, path, "", false);
     else
         say(keeper, LS_CTRL_WARN, "not fetched: ", text);
     if (error != 0)
@@ -303,7 +307,8 @@ static bool own_begin(struct ls_keeper *keeper, uint64_t position)
     char path[LS_CHECKPOINTS_PATH_MAX];
 
     return file != NULL && (file->fresh || file->state == LS_CHECKPOINT_GOOD) &&
-           ls_checkpoints_path(keeper->checkpoints, file->name, path) && restore_begin(keeper, path, file->name) == 0;
+           ls_checkpoints_path(keeper->checkpoints, file->name, path) &&
+           restore_begin(keeper, path, file->name, false) == 0;
 }
 
 static int fetch_begin(struct ls_keeper *keeper, uint64_t from, uint64_t position)
@@ -320,6 +325,15 @@ static int fetch_begin(struct ls_keeper *keeper, uint64_t from, uint64_t positio
     return ls_transfer_get(keeper->transfer, source, count, position);
 }
 
+/* What could not be begun, or has nothing to it, is told from the loop. */
+static void get_end(struct ls_keeper *keeper, int error, const char *text)
+{
+    snprintf(keeper->refusal, sizeof(keeper->refusal), "%.500s", text);
+    keeper->get_error = error;
+    keeper->get_refused = true;
+    event_active(keeper->refused_event, EV_TIMEOUT, 0);
+}
+
 void ls_keeper_get(struct ls_keeper *keeper, uint64_t from, uint64_t position)
 {
     int error;
@@ -328,12 +342,23 @@ void ls_keeper_get(struct ls_keeper *keeper, uint64_t from, uint64_t position)
     if (own_begin(keeper, position))
         return;
     error = fetch_begin(keeper, from, position);
-    if (error == 0)
-        return;
-    snprintf(keeper->refusal, sizeof(keeper->refusal), "%s",
-             error == -EINVAL ? "none of the nodes that could give one has a known address" : strerror(-error));
-    keeper->get_refused = true;
-    event_active(keeper->refused_event, EV_TIMEOUT, 0);
+    if (error != 0)
+        get_end(keeper, EAGAIN,
+                error == -EINVAL ? "none of the nodes that could give one has a known address" : strerror(-error));
+}
+
+void ls_keeper_recover(struct ls_keeper *keeper)
+{
+    char path[LS_RECOVER_PATH_MAX], error[LS_RECORD_ERROR_MAX];
+    int result = ls_recover_choice(keeper->node->self->data_dir, path, error);
+
+    keeper->getting = true;
+    if (result == 0 && path[0] == '\0')
+        get_end(keeper, 0, "");
+    else if (result != 0)
+        get_end(keeper, -result, error);
+    else if (restore_begin(keeper, path, "", true) != 0)
+        get_end(keeper, EAGAIN, "the dataplane is not there, or restores already");
 }
 
 static void on_refused(evutil_socket_t fd, short what, void *argument)
@@ -349,7 +374,7 @@ static void on_refused(evutil_socket_t fd, short what, void *argument)
     }
     if (keeper->get_refused) {
         keeper->get_refused = false;
-        got(keeper, EAGAIN, keeper->refusal);
+        got(keeper, keeper->get_error, keeper->refusal);
     }
 }
 

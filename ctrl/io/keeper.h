@@ -35,6 +35,9 @@ int ls_keeper_restore(struct ls_keeper *keeper, const char *name, ls_keeper_done
  * it by ls_ctrl_checkpoint_done(). */
 void ls_keeper_get(struct ls_keeper *keeper, uint64_t from, uint64_t position);
 
+/* The brain's order: what an operator chose to begin this generation with is restored. As above. */
+void ls_keeper_recover(struct ls_keeper *keeper);
+
 /* Another node's bulk connection; the dataplane's word on a job; once a second. */
 void ls_keeper_accept(struct ls_keeper *keeper, struct bufferevent *connection, uint16_t node);
 void ls_keeper_progress(struct ls_keeper *keeper, const struct ls_control_checkpoint *progress);

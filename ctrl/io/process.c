@@ -89,6 +89,25 @@ static bool file_is_open_in(pid_t pid, const struct stat *file)
     return open_there;
 }
 
+/* Has it let go of all its files, as one does that is killed? The kernel gives them back one by one, and the lock may
+ * come last: while packet sockets are closed, seconds later on a busy machine. */
+static bool is_leaving(pid_t pid)
+{
+    char path[64];
+    struct dirent *entry;
+    bool empty = true;
+    DIR *list;
+
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+    list = opendir(path);
+    if (list == NULL)
+        return false;
+    while (empty && (entry = readdir(list)) != NULL)
+        empty = entry->d_name[0] == '.';
+    closedir(list);
+    return empty;
+}
+
 static void dead(struct ls_process *process)
 {
     process->alive = false;
@@ -241,7 +260,7 @@ int ls_process_find(struct ls_process *process, char *error, size_t error_size)
     }
     /* First the handle, then the look: what is looked at cannot become another process meanwhile. */
     process->pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
-    if (process->pidfd < 0 || !file_is_open_in(pid, &file)) {
+    if (process->pidfd < 0 || (!file_is_open_in(pid, &file) && !is_leaving(pid))) {
         unwatch(process);
         snprintf(error, error_size,
                  "%s is held, but process %d, which it names, does not have it: look for its holder (lsof %s), end it, "

@@ -36,7 +36,8 @@ struct slot {
     uint64_t members_seq;
     uint16_t members;
     uint8_t founder;
-    uint8_t zero[5];
+    uint8_t recovers;
+    uint8_t zero[4];
     struct ls_member_record member[LS_MEMBERS_MAX]; /* zero behind the last */
     uint8_t room[LS_RECORD_SLOT_SIZE - 88 - 16 * LS_MEMBERS_MAX - 4];
     uint32_t crc; /* of everything before it */
@@ -62,6 +63,7 @@ static struct slot slot_make(const struct ls_record *record, const struct ls_dur
         .members_seq = durable->members.seq,
         .members = (uint16_t)durable->members.count,
         .founder = durable->founder,
+        .recovers = durable->recovers,
     };
 
     if (durable->members.count > 0)
@@ -82,8 +84,9 @@ static bool slot_parse(const struct slot *slot, struct ls_durable *durable)
         .counts = slot->counts,
         .promise = slot->promise,
         .founder = slot->founder != 0,
+        .recovers = slot->recovers != 0,
     };
-    if (slot->serial == 0 || slot->founder > 1)
+    if (slot->serial == 0 || slot->founder > 1 || slot->recovers > 1)
         return false;
     if (slot->members == 0)
         return true;

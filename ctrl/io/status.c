@@ -398,6 +398,10 @@ static json_t *elections_json(const struct ls_ctrl_view *ctrl)
         set(json, "decided_ms", json_real((double)(ctrl->decided_ns - ctrl->suspected_ns) / 1e6));
     if (ctrl->suspected_ns != 0 && ctrl->installed_ns >= ctrl->suspected_ns)
         set(json, "installed_ms", json_real((double)(ctrl->installed_ns - ctrl->suspected_ns) / 1e6));
+    /* The same as moments of this machine's monotonic clock, for who measures from outside. */
+    set_number(json, "suspected_ns", ctrl->suspected_ns);
+    set_number(json, "decided_ns", ctrl->decided_ns);
+    set_number(json, "installed_ns", ctrl->installed_ns);
     return json;
 }
 

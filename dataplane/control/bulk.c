@@ -26,6 +26,7 @@
 #define DAMAGED_NS   (1000ull * 1000 * 1000) /* between two reports of damage */
 #define DUE_MAX_NS   1e15                    /* far beyond any patience, and a number of ns */
 #define TRIES        3
+#define DRAIN_LOOKS  50000                        /* LOOK_NS each: at least ten seconds */
 #define ROOM_RESERVE ((uint64_t)64 * 1024 * 1024) /* memory left to the rest of the machine by a restore */
 
 static bool stopped(const struct ls_bulk *bulk)
@@ -116,6 +117,7 @@ static struct ls_checkpoint_job checkpoint_job(struct ls_bulk *bulk)
     return (struct ls_checkpoint_job){.type = bulk->config.type,
                                       .cluster = bulk->config.cluster,
                                       .generation = bulk->config.generation,
+                                      .older = bulk->job.older,
                                       .progress = on_progress,
                                       .user = bulk};
 }
@@ -141,10 +143,10 @@ static void cut_state_set(struct ls_bulk *bulk, enum ls_cut_state state)
         ls_waker_wake(bulk->config.apply);
 }
 
-/* 0: the cut is open and its sessions are copied. -ESHUTDOWN: it is to stop. */
-static int cut_open(struct ls_bulk *bulk)
+static int cut_ask(struct ls_bulk *bulk)
 {
     struct ls_seam *seam = bulk->config.seam;
+    int error;
 
     memset(&bulk->cut, 0, sizeof(bulk->cut));
     seam->cut = &bulk->cut;
@@ -152,12 +154,24 @@ static int cut_open(struct ls_bulk *bulk)
     while (cut_state(bulk) == LS_CUT_WANTED)
         if (!nap(bulk, LOOK_NS))
             return -ESHUTDOWN;
-    if (cut_state(bulk) == LS_CUT_REFUSED) {
-        int error = seam->cut_error;
+    if (cut_state(bulk) != LS_CUT_REFUSED)
+        return 0;
+    error = seam->cut_error;
+    cut_state_set(bulk, LS_CUT_NONE);
+    return error < 0 ? error : -EBUSY;
+}
 
-        cut_state_set(bulk, LS_CUT_NONE);
-        return error < 0 ? error : -EBUSY;
-    }
+/* 0: the cut is open and its sessions are copied. -ESHUTDOWN: it is to stop. Busy is a machine that still gives back
+ * what the checkpoint before held, most of all behind one that was given up: that takes apply some turns. */
+static int cut_open(struct ls_bulk *bulk)
+{
+    struct ls_seam *seam = bulk->config.seam;
+    int error = cut_ask(bulk);
+
+    for (int i = 0; i < DRAIN_LOOKS && error == -EBUSY; i++)
+        error = nap(bulk, LOOK_NS) ? cut_ask(bulk) : -ESHUTDOWN;
+    if (error != 0)
+        return error;
     while (!atomic_load_explicit(&seam->cut_sessions, memory_order_acquire))
         if (!nap(bulk, LOOK_NS))
             return -ESHUTDOWN;
@@ -296,6 +310,8 @@ static const char *refusal(int result)
         return "nothing is missing here, or it has halted";
     case -EBADMSG:
         return "what it says of its epochs and members makes no sense";
+    case -EPERM:
+        return "it is of an older generation of the cluster, and this node is not outside without a log";
     case -EAGAIN:
         return "it reaches into an epoch that is not promised here: seal first";
     case -ESTALE:

@@ -31,6 +31,7 @@ struct ls_bulk_job {
     uint64_t id;
     uint64_t bytes_per_second; /* 0: no limit */
     uint64_t seed;             /* FLIP */
+    bool older;                /* RESTORE: it may be of an older generation */
     char path[LS_CONTROL_PATH_MAX + 1];
 };
 

@@ -234,6 +234,7 @@ static void checkpoint_take(struct ls_link *link, enum ls_bulk_job_kind kind, ui
     memcpy(&path, body, sizeof(path));
     memcpy(job.path, body + sizeof(path), path.length);
     job.bytes_per_second = path.bytes_per_second;
+    job.older = path.older != 0;
     if (!ls_bulk_post(link->bulk, &job))
         checkpoint_done_send(link, id, &(struct ls_control_checkpoint){.error = EBUSY}, bulk_busy);
 }

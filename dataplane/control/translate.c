@@ -199,9 +199,14 @@ static const struct refusal {
 } refusals[] = {
     {LS_ORDER_FOUND, EBUSY, "not founded: this incarnation takes part already, or has halted"},
     {LS_ORDER_FOUND, ENOTEMPTY, "not founded: the log is not empty: join instead"},
+    {LS_ORDER_FOUND, EPERM,
+     "not founded: behind a checkpoint of an older generation a node founds alone: add the others when it serves"},
     {LS_ORDER_FOUND, EINVAL, "not founded: this node is not among the members, or none of them is a voter"},
     {LS_ORDER_JOIN, EIO, "not joined: the replica has halted: start another incarnation"},
     {LS_ORDER_JOIN, EALREADY, "not joined: this incarnation counts already"},
+    {LS_ORDER_JOIN, EPERM,
+     "not joined: the log begins behind a checkpoint of an older generation: found a new one, or start another "
+     "incarnation"},
     {LS_ORDER_JOIN, ESTALE,
      "not joined: another incarnation, epoch or sequencer than this dataplane is sealed at or has joined: seal first"},
     {LS_ORDER_JOIN, EINVAL, "not joined: the members lack this node or the sequencer, or the sequencer is this node"},

@@ -160,19 +160,29 @@ static const char *handover_check(const uint8_t *body, size_t rest)
     return handover.epoch == 0 || handover.patience == 0 || !id_is_valid(handover.node) ? sense_wrong : NULL;
 }
 
-static const char *path_check(const uint8_t *body, size_t rest)
+static const char *restore_check(const uint8_t *body, size_t rest)
 {
     struct ls_control_path path;
     const uint8_t *text = body + sizeof(path);
 
     memcpy(&path, body, sizeof(path));
-    if (path.zero16 != 0 || path.zero32 != 0)
+    if (path.zero32 != 0)
         return zero_wrong;
+    if (path.older > 1)
+        return sense_wrong;
     if (path.length != rest)
         return tail_wrong;
     if (rest == 0 || rest > LS_CONTROL_PATH_MAX || text[0] != '/' || memchr(text, 0, rest) != NULL)
         return "a path that is not absolute, too long, or has a zero byte";
     return NULL;
+}
+
+static const char *checkpoint_check(const uint8_t *body, size_t rest)
+{
+    struct ls_control_path path;
+
+    memcpy(&path, body, sizeof(path));
+    return path.older != 0 ? sense_wrong : restore_check(body, rest);
 }
 
 static const char *slow_check(const uint8_t *body, size_t rest)
@@ -359,8 +369,8 @@ static const struct shape shapes[] = {
     {LS_CONTROL_ADMIT, ASKS, sizeof(struct ls_control_admit), false, admit_check},
     {LS_CONTROL_CHANGE, ASKS, sizeof(struct ls_control_members), true, change_check},
     {LS_CONTROL_HANDOVER, ASKS, sizeof(struct ls_control_handover), false, handover_check},
-    {LS_CONTROL_CHECKPOINT, ASKS, sizeof(struct ls_control_path), true, path_check},
-    {LS_CONTROL_RESTORE, ASKS, sizeof(struct ls_control_path), true, path_check},
+    {LS_CONTROL_CHECKPOINT, ASKS, sizeof(struct ls_control_path), true, checkpoint_check},
+    {LS_CONTROL_RESTORE, ASKS, sizeof(struct ls_control_path), true, restore_check},
     {LS_CONTROL_FLIP, ASKS, sizeof(struct ls_control_flip), false, NULL},
     {LS_CONTROL_SLOW, ASKS, sizeof(struct ls_control_slow), false, slow_check},
     {LS_CONTROL_SEALED, ANSWERS, sizeof(struct ls_control_sealed), true, sealed_check},

@@ -64,6 +64,9 @@ void ls_cut_pass(struct ls_cut *cut, const struct ls_entry *entry)
 
 bool ls_cut_is_sane(const struct ls_cut *cut)
 {
+    /* O5: a log and its clock go on from here */
+    if (cut->position > INT64_MAX || cut->time > INT64_MAX)
+        return false;
     if (cut->seq == 0 || cut->position % 8 != 0 || cut->position / sizeof(struct ls_entry) < cut->seq ||
         cut->epochs == 0 || cut->epochs > LS_EPOCHS_KEPT || cut->members.seq > cut->seq ||
         (cut->members.count == 0 && cut->members.seq != 0))

@@ -37,6 +37,8 @@ struct ls_image {
     struct ls_cut cut;
     struct ls_machine *machine;
     struct ls_sessions *sessions;
+    bool older; /* of an older generation of the cluster: its members are nobody's, and a new generation begins with it
+                 */
 };
 
 #endif

@@ -269,6 +269,7 @@ static void ack_send(struct ls_replica *r, uint64_t now_ns)
         ls_count(r->counters, read_questions_out);
     }
     r->ack_due = false;
+    r->acknowledged = true;
     ls_count(r->counters, acks_out);
     ls_replica_send(r, &frame, body + 1);
 }

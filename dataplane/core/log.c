@@ -99,18 +99,20 @@ void ls_log_reset(struct ls_log *log)
     log->epochs = 0;
     log->memberships = 0;
     log->memberships_changes++;
+    log->disowned = false;
     atomic_store_explicit(&log->high, 0, memory_order_relaxed);
     publish(log);
 }
 
 void ls_log_found(struct ls_log *log, const struct ls_membership *members)
 {
-    assert(log->last_seq == 0);
-    log->membership[0].end = 0;
+    assert(log->end == log->base);
+    log->membership[0].end = log->base;
     log->membership[0].members = *members;
     log->membership[0].members.seq = 0;
     log->memberships = 1;
     log->memberships_changes++;
+    log->disowned = false;
 }
 
 void ls_log_rebase(struct ls_log *log, const struct ls_cut *cut)
@@ -126,6 +128,7 @@ void ls_log_rebase(struct ls_log *log, const struct ls_cut *cut)
     log->epochs = cut->epochs;
     memcpy(log->epoch, cut->epoch, cut->epochs * sizeof(log->epoch[0]));
     log->memberships = 0;
+    log->disowned = false;
     if (cut->members.count > 0) {
         log->membership[0].end = cut->position;
         log->membership[0].members = cut->members;
@@ -133,6 +136,13 @@ void ls_log_rebase(struct ls_log *log, const struct ls_cut *cut)
     }
     log->memberships_changes++;
     publish(log);
+}
+
+void ls_log_disown(struct ls_log *log)
+{
+    log->memberships = 0;
+    log->memberships_changes++;
+    log->disowned = true;
 }
 
 const struct ls_membership *ls_log_members(const struct ls_log *log)

@@ -58,6 +58,7 @@ struct ls_log {
      * most one is not committed in any log of an epoch's sequencer, so the last few are always enough. */
     uint32_t memberships;
     uint32_t memberships_changes; /* rises whenever the newest one becomes another */
+    bool disowned;                /* begins behind a checkpoint of an older generation, and is not founded yet */
     struct {
         uint64_t end; /* of its entry, or of the checkpoint that brought it; 0: the founders' */
         struct ls_membership members;
@@ -70,12 +71,15 @@ void ls_log_free(struct ls_log *log);
 /* As after init, without giving the memory back. */
 void ls_log_reset(struct ls_log *log);
 
-/* Founders: an empty log's membership, until its first MEMBERS entry. */
+/* Founders: the membership of a log without entries, until its first MEMBERS entry. */
 void ls_log_found(struct ls_log *log, const struct ls_membership *members);
 
 /* Begins anew behind a checkpoint: an empty log at cut->position whose tables, time and chain are the cut's. The index
  * and the ring hold nothing. */
 void ls_log_rebase(struct ls_log *log, const struct ls_cut *cut);
+
+/* As behind a checkpoint of an older generation: it has no members, until it is founded anew. */
+void ls_log_disown(struct ls_log *log);
 
 /* The newest membership in the log; count 0: none. Valid until the log changes. net. */
 const struct ls_membership *ls_log_members(const struct ls_log *log);

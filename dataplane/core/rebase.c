@@ -7,7 +7,7 @@
  *
  * What must hold here: commit and applied never fall (C2, L3); a replica that counts loses nothing that it acknowledged
  * and that is still needed (C6): a cut is committed, so what its log holds beyond commit and below the cut's end either
- * stands in the cut too or can never be committed.
+ * stands in the cut too or can never be committed; what was acknowledged in an epoch is held to that epoch's end.
  */
 #include "replica_internal.h"
 
@@ -26,6 +26,12 @@ static bool cut_is_usable(const struct ls_cut *cut)
     return ls_cut_is_sane(cut) && cut->members.seq != 0 && ls_standing_is_well_formed(&cut->members);
 }
 
+/* Beside a log of this generation, or in an epoch that others joined, it would be another history. */
+static bool older_is_right(const struct ls_replica *r)
+{
+    return r->role == LS_ROLE_OUTSIDE && !r->counts && (r->log->last_seq == 0 || r->log->disowned);
+}
+
 static uint32_t rebase_check(const struct ls_replica *r, const struct ls_order *order)
 {
     if (order->image == NULL || order->image->machine == NULL || order->image->sessions == NULL)
@@ -36,10 +42,13 @@ static uint32_t rebase_check(const struct ls_replica *r, const struct ls_order *
     const struct ls_cut *cut = &order->image->cut;
     if (!cut_is_usable(cut))
         return EBADMSG;
+    if (order->image->older && !older_is_right(r))
+        return EPERM;
     if (cut->epoch[cut->epochs - 1].epoch > r->epoch)
         return EAGAIN; /* it must be sealed at that epoch first */
-    /* What was reached is already being counted on, though COUNT may still be on its way. */
-    uint64_t floor = r->counts || r->reached ? r->log->end : r->commit;
+    /* What was reached is already being counted on, though COUNT may still be on its way; and what was acknowledged in
+     * this epoch can be heard late, behind the question that follows, and be counted on with COUNT. */
+    uint64_t floor = r->counts || r->reached || r->acknowledged ? r->log->end : r->commit;
     return cut->position < floor && !ls_mutant(REBASE_OLDER) ? ESTALE : 0;
 }
 
@@ -78,6 +87,8 @@ uint32_t ls_rebase_turn(struct ls_replica *r, uint64_t now_ns)
         return 0;
     const struct ls_cut *cut = &r->image->cut;
     ls_log_rebase(r->log, cut);
+    if (r->image->older)
+        ls_log_disown(r->log);
     r->machine = r->image_machine;
     r->commit = r->applied = cut->position;
     r->commit_seq = r->applied_seq = cut->seq;

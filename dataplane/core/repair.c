@@ -120,15 +120,14 @@ static uint32_t gaps_list(const struct ls_replica *r, struct ls_fetch_range *gap
     return n;
 }
 
-/* First the sequencer, which need not be a member that this log knows of; then the members in turn. */
+/* First the sequencer, which need not be a member that this log knows of, nor where; then the members in turn. */
 static struct ls_addr fetch_target(const struct ls_replica *r)
 {
     uint32_t index = r->peer_of[r->sequencer];
-    if (index == 0) {
-        uint32_t turn = r->repair.attempt % (r->peers + 1);
-        return turn == 0 ? r->sequencer_addr : r->peer[turn - 1].addr;
-    }
-    return r->peer[(index - 1 + r->repair.attempt) % r->peers].addr;
+    uint32_t turn = r->repair.attempt % (index == 0 ? r->peers + 1 : r->peers);
+    if (turn == 0)
+        return r->sequencer_addr;
+    return index == 0 ? r->peer[turn - 1].addr : r->peer[(index - 1 + turn) % r->peers].addr;
 }
 
 static void fetch_send(struct ls_replica *r, uint64_t now_ns)

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EPOCH_TELL_NS 10000000ull /* an epoch that control knows of is told again at most this often */
+#define EPOCH_TELL_NS  10000000ull /* an epoch that control knows of is told again at most this often */
+#define EVENTS_POLL_NS 1000000ull  /* control, which does not get on, wakes nobody when it does */
 
 static int config_complete(struct ls_replica_config *c)
 {
@@ -101,7 +102,6 @@ bool ls_replica_is_sequencer(const struct ls_replica *r)
     return r->role == LS_ROLE_OPENING || r->role == LS_ROLE_SEQUENCER || r->role == LS_ROLE_SUSPENDED;
 }
 
-/* A full queue means that control is stuck; ctrl notices that by the unanswered question. */
 bool ls_replica_event(struct ls_replica *r, const struct ls_event *event)
 {
     return ls_spsc_push(&r->seam->events, event);
@@ -118,16 +118,27 @@ void ls_replica_set_role(struct ls_replica *r, enum ls_role role)
         return;
     r->role = role;
     atomic_store_explicit(&r->seam->serving, ls_replica_is_sequencer(r), memory_order_release);
-    (void)ls_replica_event(
-        r,
-        &(struct ls_event){
-            .kind = LS_EVENT_ROLE, .epoch = r->epoch, .role = (uint16_t)role, .node = r->sequencer, .code = r->halt});
+    r->role_due = true;
+    ls_replica_role_tell(r);
+}
+
+void ls_replica_role_tell(struct ls_replica *r)
+{
+    if (!r->role_due || ls_spsc_room(&r->seam->events) <= LS_EVENTS_ANSWERS)
+        return;
+    r->role_due = false;
+    (void)ls_replica_event(r, &(struct ls_event){.kind = LS_EVENT_ROLE,
+                                                 .epoch = r->epoch,
+                                                 .role = (uint16_t)r->role,
+                                                 .node = r->sequencer,
+                                                 .code = r->halt});
 }
 
 void ls_replica_halt(struct ls_replica *r, enum ls_halt reason, uint64_t now_ns)
 {
     r->halt = reason;
     ls_replica_set_role(r, LS_ROLE_HALTED);
+    ls_change_clear(r);
     ls_reads_refuse(r, LS_STATUS_HALTED, now_ns);
 }
 
@@ -176,11 +187,13 @@ void ls_replica_epoch_clear(struct ls_replica *r, uint64_t now_ns)
         *peer = fresh;
         atomic_store_explicit(&r->page->acked[peer->node], 0, memory_order_relaxed);
     }
+    for (uint32_t n = 0; n <= LS_NODE_ID_MAX; n++)
+        r->left[n] = (struct ls_peer){.node = r->left[n].node, .incarnation = r->left[n].incarnation};
     r->sequencer = 0;
     r->sequencer_incarnation = 0;
     r->joining = false;
-    r->forgotten = 0;
     r->ack_due = false;
+    r->acknowledged = false;
     r->probe_seen = 0;
     r->question_open = false;
     r->question_tries = 0;
@@ -284,16 +297,27 @@ static bool sequencer_accept(struct ls_replica *r, const struct ls_frame *frame,
         ls_count(r->counters, drop_second_sequencer);
         return false;
     }
+    r->sequencer_addr = frame->peer; /* as the log has it by now, where JOIN had an older one */
     return true;
 }
 
-/* The sender is a member at its address, or a stranger who says what only the epoch's sequencer says. */
+static bool is_a_members(const struct ls_replica *r, struct ls_addr addr)
+{
+    for (uint32_t i = 0; i < r->peers; i++) {
+        if (ls_addr_equal(r->peer[i].addr, addr))
+            return true;
+    }
+    return false;
+}
+
+/* The sender is a member at its address; or one that this log does not know, or not there, who says what only the
+ * epoch's sequencer says: it may be what brings the membership that names it so. */
 static bool sender_is_known(const struct ls_replica *r, const struct ls_frame *frame,
                             const struct ls_frame_header *header, const struct ls_peer *peer)
 {
-    if (peer != NULL)
-        return ls_addr_equal(frame->peer, peer->addr);
-    if (header->sender == r->config.node)
+    if (peer != NULL && ls_addr_equal(frame->peer, peer->addr))
+        return true;
+    if (header->sender == r->config.node || (peer != NULL && is_a_members(r, frame->peer)))
         return false;
     if (r->sequencer == header->sender && !ls_addr_equal(frame->peer, r->sequencer_addr))
         return false;
@@ -424,11 +448,16 @@ static void order_take(struct ls_replica *r, const struct ls_order *order, uint6
     }
 }
 
+static bool answers_have_room(const struct ls_replica *r)
+{
+    return ls_spsc_room(&r->seam->events) >= LS_EVENTS_ANSWERS;
+}
+
 static uint32_t orders_take(struct ls_replica *r, uint64_t now_ns)
 {
     struct ls_order order;
     uint32_t work = 0;
-    while (!ls_rebase_runs(r) && ls_spsc_pop(&r->seam->orders, &order)) {
+    while (!ls_rebase_runs(r) && answers_have_room(r) && ls_spsc_pop(&r->seam->orders, &order)) {
         order_take(r, &order, now_ns);
         work++;
     }
@@ -489,12 +518,14 @@ uint64_t ls_replica_next_ns(const struct ls_replica *r, uint64_t now_ns)
     if (ls_rebase_runs(r))
         return ls_spsc_is_empty(&r->seam->replies) ? ls_rebase_next_ns(r, now_ns) : now_ns;
     /* What the other threads have put into the seam since the last turn. */
-    if (!ls_spsc_is_empty(&r->seam->orders) || !ls_spsc_is_empty(&r->seam->replies) ||
+    if ((!ls_spsc_is_empty(&r->seam->orders) && answers_have_room(r)) || !ls_spsc_is_empty(&r->seam->replies) ||
         atomic_load_explicit(&r->seam->applied, memory_order_acquire) != r->applied ||
         atomic_load_explicit(&r->seam->applied_seq, memory_order_acquire) != r->applied_seq)
         return now_ns;
     uint64_t next = ls_reads_next_ns(r);
     uint64_t role = UINT64_MAX;
+    if (r->role_due || !ls_spsc_is_empty(&r->seam->orders))
+        next = next < now_ns + EVENTS_POLL_NS ? next : now_ns + EVENTS_POLL_NS;
     if (ls_replica_is_sequencer(r))
         role = ls_sequencer_next_ns(r, now_ns);
     else if (r->role == LS_ROLE_UNVERIFIED || r->role == LS_ROLE_FOLLOWER)

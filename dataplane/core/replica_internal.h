@@ -144,6 +144,7 @@ struct ls_replica {
     struct ls_counters *counters;
 
     enum ls_role role;
+    bool role_due; /* control is to be told */
     enum ls_halt halt;
     uint64_t epoch;      /* promised; frames of other epochs are judged by it first */
     uint64_t commit;     /* position, an entry's end */
@@ -163,13 +164,13 @@ struct ls_replica {
     uint32_t members_change; /* log->memberships_changes that the table below follows */
     uint32_t told_change;    /* and the one that control was told */
     bool told_committed;
-    uint32_t peers;     /* other members */
-    uint32_t voters;    /* with this node, if it is one */
-    bool member;        /* this node is one, */
-    bool voter;         /* and votes */
-    uint64_t forgotten; /* bit n: node n was a member in this epoch and was dropped from the table */
+    uint32_t peers;  /* other members */
+    uint32_t voters; /* with this node, if it is one */
+    bool member;     /* this node is one, */
+    bool voter;      /* and votes */
     struct ls_peer peer[LS_MEMBERS_MAX];
-    uint8_t peer_of[LS_NODE_ID_MAX + 1]; /* node id -> index + 1 */
+    struct ls_peer left[LS_NODE_ID_MAX + 1]; /* by id: of who was a member, as it was then; node 0: never was */
+    uint8_t peer_of[LS_NODE_ID_MAX + 1];     /* node id -> index + 1 */
 
     /* A checkpoint that takes the place of log and state; NULL: none. */
     struct ls_image *image;
@@ -212,6 +213,7 @@ struct ls_replica {
     uint64_t sequencer_incarnation;
     struct ls_addr sequencer_addr; /* it need not be a member that this log knows of yet */
     bool ack_due;
+    bool acknowledged; /* something, verified, in this epoch */
     uint64_t probe_seen;
     uint64_t question;    /* number of the last verification question, over all epochs */
     bool question_open;   /* not answered yet */
@@ -250,6 +252,8 @@ struct ls_replica {
 bool ls_replica_is_sequencer(const struct ls_replica *r);
 void ls_replica_halt(struct ls_replica *r, enum ls_halt reason, uint64_t now_ns);
 void ls_replica_set_role(struct ls_replica *r, enum ls_role role);
+/* Tells control the role, if it does not know it and there is room for more than answers. */
+void ls_replica_role_tell(struct ls_replica *r);
 /* Sequencer time: its own clock, or an estimate by the last frame. */
 uint64_t ls_replica_log_time(const struct ls_replica *r, uint64_t now_ns);
 /* A buffer for a frame to `peer`; counts and returns false where there is none. */
@@ -261,6 +265,10 @@ void ls_replica_commit(struct ls_replica *r, uint64_t commit);
 
 /* Forgets everything that belongs to the epoch that ends. */
 void ls_replica_epoch_clear(struct ls_replica *r, uint64_t now_ns);
+/* Places of the events' queue that are left to answers: to the order that is taken (two: a seal also cancels what is
+ * being handed over), a handover and a rebase under way. Orders wait while there are fewer, so no answer is ever lost:
+ * control would wait for it for ever. */
+#define LS_EVENTS_ANSWERS 4
 /* False: the queue is full, control is stuck. */
 bool ls_replica_event(struct ls_replica *r, const struct ls_event *event);
 /* Answers an order that has no answer of its own: 0 or an errno. */

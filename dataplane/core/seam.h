@@ -20,15 +20,18 @@ struct ls_repeat {
 };
 
 /* control -> net. DONE and REBASED carry 0 or an errno in `code`:
- * FOUND: EBUSY not outside; ENOTEMPTY the log is not empty; EINVAL malformed, or this node is none of them.
- * JOIN: EIO halted; EALREADY it counts; ESTALE another incarnation or sequencer, or not sealed at that epoch; EINVAL
- *   malformed, or this node or the sequencer is none of them.
+ * FOUND: EBUSY not outside; ENOTEMPTY the log is not empty; EINVAL malformed, or this node is none of them; EPERM the
+ *   log begins behind a checkpoint of an older generation, and this node is not the only member.
+ * JOIN: EIO halted; EALREADY it counts; EPERM the log begins behind a checkpoint of an older generation; ESTALE another
+ *   incarnation or sequencer, or not sealed at that epoch; EINVAL malformed, or this node or the sequencer is none of
+ *   them.
  * COUNT: EIO halted; ESTALE another incarnation; EAGAIN not reached yet.
- * HANDOVER: ESTALE not serving as that epoch's sequencer; EBUSY it hands over already; ENOENT no other voter; EAGAIN that
- *   voter is not verified and counting in this epoch; later ETIMEDOUT patience, or ECANCELED the epoch is over.
+ * HANDOVER: ESTALE not serving as that epoch's sequencer; EBUSY it hands over already; ENOENT no other voter; EAGAIN
+ * that voter is not verified and counting in this epoch; later ETIMEDOUT patience, or ECANCELED the epoch is over.
  * REBASE: EINVAL no image; EBUSY nothing is missing here (sequencer; verified and counting), or halted; EBADMSG the cut
- *   makes no sense; EAGAIN it reaches into an epoch that is not promised here; ESTALE older than what must be kept: the
- *   log's end where this incarnation counts or has reached what it joined for, else commit. Later orders wait for it. */
+ *   makes no sense; EPERM of an older generation, and this replica is not outside without a log; EAGAIN it reaches into
+ *   an epoch that is not promised here; ESTALE older than what must be kept: the log's end where this incarnation
+ *   counts, has reached what it joined for or has acknowledged in this epoch, else commit. Later orders wait for it. */
 enum ls_order_kind {
     LS_ORDER_SEAL = 1,     /* epoch. Answer: SEALED */
     LS_ORDER_INSTALL = 2,  /* epoch, incarnation. INSTALLED */
@@ -94,11 +97,11 @@ struct ls_session_public {
 /* A cut through the applied state, for a checkpoint: bulk asks, apply makes it between two bursts, bulk reads the image
  * while apply goes on, bulk ends it. */
 enum ls_cut_state {
-    LS_CUT_NONE = 0,   /* apply or start: bulk may ask */
-    LS_CUT_WANTED = 1, /* bulk -> apply: `cut` is to be filled */
-    LS_CUT_OPEN = 2,   /* apply -> bulk: it is, and stays as it is */
+    LS_CUT_NONE = 0,    /* apply or start: bulk may ask */
+    LS_CUT_WANTED = 1,  /* bulk -> apply: `cut` is to be filled */
+    LS_CUT_OPEN = 2,    /* apply -> bulk: it is, and stays as it is */
     LS_CUT_REFUSED = 3, /* apply -> bulk: cut_error says why; apply has nothing to do with it any more */
-    LS_CUT_ENDING = 4, /* bulk -> apply: read or given up; apply gives the image's memory back, then NONE */
+    LS_CUT_ENDING = 4,  /* bulk -> apply: read or given up; apply gives the image's memory back, then NONE */
 };
 
 struct ls_seam {
@@ -117,8 +120,8 @@ struct ls_seam {
     _Alignas(64) _Atomic uint32_t cut_state; /* enum ls_cut_state */
     int cut_error;
     struct ls_cut *cut;
-    _Atomic bool cut_sessions;            /* apply -> bulk: the cut's sessions are copied whole (release) */
-    struct ls_image *_Atomic image;       /* net -> apply: swap (release); apply -> net: NULL, done (release) */
+    _Atomic bool cut_sessions;      /* apply -> bulk: the cut's sessions are copied whole (release) */
+    struct ls_image *_Atomic image; /* net -> apply: swap (release); apply -> net: NULL, done (release) */
     /* queues */
     struct ls_spsc repeats; /* net -> apply, struct ls_repeat */
     struct ls_spsc replies; /* apply -> net, struct ls_frame: complete frames to be sent */

@@ -71,6 +71,8 @@ static void append_limits(struct ls_replica *r, uint64_t now_ns)
     ls_sequencer_append(r, &header, &limits, sizeof(limits), now_ns);
 }
 
+/* The first membership of a log, or of a generation that begins behind a checkpoint: from here on it stands in the log.
+ */
 static void append_founders(struct ls_replica *r, uint64_t now_ns)
 {
     struct ls_entry header = {.kind = LS_ENTRY_MEMBERS};
@@ -91,10 +93,10 @@ void ls_sequencer_open(struct ls_replica *r, uint64_t now_ns)
         .epoch = r->epoch, .incarnation = r->config.incarnation, .sequencer = r->config.node};
     ls_sequencer_append(r, &header, &opening, sizeof(opening), now_ns);
     r->epoch_end = r->log->end;
-    if (empty) {
+    if (empty)
         append_limits(r, now_ns);
+    if (ls_log_members(r->log)->seq == 0)
         append_founders(r, now_ns);
-    }
     r->commit_seq = ls_log_seq_at(r->log, r->commit) - 1;
     r->majority_ns = now_ns;
     r->confirmed_ns = 0;
@@ -249,8 +251,6 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
      * been installed. Counting the acknowledgement, or going on at all, could contradict what was promised then. */
     if (ack->position > r->log->end || (!peer->verified && peer->parting_number == 0)) {
         ls_count(r->counters, drop_ack_position);
-        if (ack->position <= r->log->end && (r->forgotten >> peer->node & 1))
-            return; /* it was a member of this epoch before, and was verified then */
         ls_replica_halt(r, LS_HALT_MEMORY_LOST, now_ns);
         return;
     }

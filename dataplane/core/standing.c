@@ -31,7 +31,9 @@ const struct ls_membership *ls_standing_members(const struct ls_replica *r)
     return members->count > 0 ? members : &r->joined;
 }
 
-/* What is known of a node is kept by its id; who is no member any more is forgotten. */
+/* What is known of a node is kept by its id. Of one that is no member any more, too: it may be taken back while it
+ * still follows this epoch, verified, and would never ask again; and its older incarnations must not be taken for it.
+ */
 static void peers_follow(struct ls_replica *r, const struct ls_membership *members)
 {
     struct ls_peer before[LS_MEMBERS_MAX];
@@ -41,7 +43,7 @@ static void peers_follow(struct ls_replica *r, const struct ls_membership *membe
     for (uint32_t i = 0; i < r->peers; i++) {
         atomic_store_explicit(&r->page->acked[r->peer[i].node], 0, memory_order_relaxed);
         if (ls_membership_find(members, r->peer[i].node) == NULL)
-            r->forgotten |= 1ull << r->peer[i].node;
+            r->left[r->peer[i].node] = r->peer[i];
     }
     memset(r->peer_of, 0, sizeof(r->peer_of));
     r->peers = r->voters = 0;
@@ -56,10 +58,8 @@ static void peers_follow(struct ls_replica *r, const struct ls_membership *membe
             continue;
         }
         struct ls_peer *peer = &r->peer[r->peers++];
-        if (before_of[m->node] != 0)
-            *peer = before[before_of[m->node] - 1];
-        else
-            *peer = (struct ls_peer){.node = m->node};
+        *peer = before_of[m->node] != 0 ? before[before_of[m->node] - 1] : r->left[m->node];
+        peer->node = m->node;
         peer->voter = voter;
         peer->addr = m->addr;
         r->peer_of[m->node] = (uint8_t)r->peers;
@@ -95,18 +95,24 @@ static bool names_self(const struct ls_replica *r, const struct ls_membership *m
     return ls_standing_is_well_formed(members) && ls_membership_find(members, r->config.node) != NULL;
 }
 
+static uint32_t found_check(const struct ls_replica *r, const struct ls_order *order)
+{
+    bool disowned = r->log->disowned;
+    if (r->role != LS_ROLE_OUTSIDE)
+        return EBUSY;
+    if (r->log->last_seq != 0 && !disowned)
+        return ENOTEMPTY;
+    if (!names_self(r, &order->members))
+        return EINVAL;
+    /* Nobody else holds what this log begins behind: the others are brought in one by one. */
+    return disowned && order->members.count != 1 ? EPERM : 0;
+}
+
 void ls_standing_found(struct ls_replica *r, const struct ls_order *order)
 {
-    if (r->role != LS_ROLE_OUTSIDE) {
-        ls_replica_done(r, order->id, EBUSY);
-        return;
-    }
-    if (r->log->last_seq != 0) {
-        ls_replica_done(r, order->id, ENOTEMPTY);
-        return;
-    }
-    if (!names_self(r, &order->members)) {
-        ls_replica_done(r, order->id, EINVAL);
+    uint32_t refused = found_check(r, order);
+    if (refused != 0) {
+        ls_replica_done(r, order->id, refused);
         return;
     }
     ls_log_found(r->log, &order->members);
@@ -122,6 +128,8 @@ static uint32_t join_check(const struct ls_replica *r, const struct ls_order *or
         return EIO;
     if (r->counts)
         return EALREADY;
+    if (r->log->disowned)
+        return EPERM; /* whatever is behind that checkpoint elsewhere is another history */
     if (order->incarnation != r->config.incarnation || order->epoch != r->epoch || r->epoch == 0)
         return ESTALE;
     if (order->node == r->config.node || order->other == 0 || !names_self(r, &order->members) ||
@@ -188,6 +196,7 @@ static bool newest_is_committed(const struct ls_replica *r)
 /* What is told here is looked at and not remembered from when it happened: a full queue only delays it. */
 uint32_t ls_standing_turn(struct ls_replica *r)
 {
+    ls_replica_role_tell(r);
     if (r->joining && !r->reached && r->role == LS_ROLE_FOLLOWER && r->log->end >= r->reach)
         r->reached = r->reached_due = true;
     bool committed = newest_is_committed(r);

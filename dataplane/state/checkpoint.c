@@ -352,7 +352,8 @@ static int read_all(struct reader *r, uint32_t sessions_max, struct ls_image *im
     int error = read_head(r, &head, &info);
     if (error != 0)
         return error;
-    if (info.cluster != job->cluster || info.generation != job->generation)
+    image->older = info.generation < job->generation;
+    if (info.cluster != job->cluster || info.generation > job->generation || (image->older && !job->older))
         return -EXDEV;
     if (strncmp(info.machine, job->type->name, sizeof(info.machine)) != 0 ||
         info.machine_version != job->type->version || !job->type->restore)

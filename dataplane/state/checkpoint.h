@@ -33,6 +33,7 @@ struct ls_checkpoint_job {
     const struct ls_state_machine *type;
     uint64_t cluster;
     uint32_t generation;
+    bool older; /* reading: one of an older generation is taken too, and the image says that it is */
     ls_checkpoint_progress progress; /* NULL: none */
     void *user;
 };

@@ -21,6 +21,7 @@
 
 #define BUFFER_SIZE (1u << 20)
 #define ERROR_SIZE  512
+#define PACE_NS     100000000l /* at most so long nobody is asked whether to go on */
 
 static int say(char *error, int code, const char *doing, const char *path, const char *hint)
 {
@@ -32,6 +33,7 @@ static int say(char *error, int code, const char *doing, const char *path, const
 
 struct file_sink {
     struct ls_checkpoint_sink sink; /* first */
+    const struct ls_checkpoint_job *job;
     int fd;
     size_t fill;
     uint64_t written; /* to the file */
@@ -40,20 +42,35 @@ struct file_sink {
     uint8_t *buffer;
 };
 
-/* Sleeps until so many bytes are due. */
-static void pace(const struct file_sink *f)
+static void time_add(struct timespec *time, time_t s, long ns)
 {
-    if (f->rate == 0)
-        return;
-    struct timespec until = f->start;
-    until.tv_sec += (time_t)(f->written / f->rate);
-    until.tv_nsec += (long)((double)(f->written % f->rate) * 1e9 / (double)f->rate);
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
+    time->tv_sec += s;
+    time->tv_nsec += ns;
+    if (time->tv_nsec >= 1000000000) {
+        time->tv_sec++;
+        time->tv_nsec -= 1000000000;
     }
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
-        continue;
+}
+
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
+}
+
+/* Sleeps until so many bytes are due. 0, or -ECANCELED: it is not to go on. */
+static int pace(const struct file_sink *f)
+{
+    struct timespec due = f->start, now;
+    if (f->rate == 0)
+        return 0;
+    time_add(&due, (time_t)(f->written / f->rate), (long)((double)(f->written % f->rate) * 1e9 / (double)f->rate));
+    for (clock_gettime(CLOCK_MONOTONIC, &now); is_before(&now, &due); clock_gettime(CLOCK_MONOTONIC, &now)) {
+        time_add(&now, 0, PACE_NS);
+        (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, is_before(&now, &due) ? &now : &due, NULL);
+        if (f->job->progress && !f->job->progress(f->job->user, f->written))
+            return -ECANCELED;
+    }
+    return 0;
 }
 
 static int file_flush(struct file_sink *f)
@@ -69,8 +86,7 @@ static int file_flush(struct file_sink *f)
     (void)sync_file_range(f->fd, (off_t)f->written, (off_t)f->fill, SYNC_FILE_RANGE_WRITE);
     f->written += f->fill;
     f->fill = 0;
-    pace(f);
-    return 0;
+    return pace(f);
 }
 
 static int file_write(struct ls_checkpoint_sink *sink, const void *bytes, size_t n)
@@ -140,7 +156,7 @@ int ls_checkpoint_file_write(const struct ls_checkpoint_job *job, const struct l
                              uint64_t bytes_per_second, char *error)
 {
     char partial[PATH_MAX];
-    struct file_sink f = {.sink.write = file_write, .rate = bytes_per_second};
+    struct file_sink f = {.sink.write = file_write, .job = job, .rate = bytes_per_second};
     if (snprintf(partial, sizeof(partial), "%s.partial", path) >= (int)sizeof(partial))
         return say(error, -ENAMETOOLONG, "cannot create", path, "");
     f.buffer = malloc(BUFFER_SIZE);

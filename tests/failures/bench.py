@@ -55,10 +55,14 @@ class Bench:
     def thaw(self, number, program=DATAPLANE):
         return self.cluster.signal(number, program, signal.SIGCONT)
 
+    def _command(self, number, arguments):
+        return [self.cluster.lockstep, *map(str, arguments), "--socket", self.cluster.node(number).socket, "--timeout",
+                "60s", "--config", self.cluster.config]
+
     def lockstep(self, number, *arguments, check=True, timeout=60):
         """The operator's command at a node; its output."""
-        result = subprocess.run([self.cluster.lockstep, "--socket", self.cluster.node(number).socket, *map(str, arguments)],
-                                capture_output=True, text=True, timeout=timeout, check=False)
+        result = subprocess.run(self._command(number, arguments), capture_output=True, text=True, timeout=timeout,
+                                check=False)
         if check and result.returncode != 0:
             raise ClusterError(f"node {number}: lockstep {' '.join(map(str, arguments))}: status {result.returncode}: "
                                f"{(result.stderr or result.stdout).strip()}")
@@ -66,8 +70,8 @@ class Bench:
 
     def lockstep_start(self, number, *arguments):
         """The same, in the background: a process."""
-        child = subprocess.Popen([self.cluster.lockstep, "--socket", self.cluster.node(number).socket,
-                                  *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        child = subprocess.Popen(self._command(number, arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 text=True)
         self.cluster.children.append(child)
         return child
 
@@ -80,6 +84,15 @@ class Bench:
         """Every member serves or follows again."""
         self.cluster.wait_ready(timeout)
 
+    def fill(self, mib):
+        """Writes so much that logs of less forget what was before."""
+        perf = os.path.join(self.cluster.build, "perf", "lockstep-perf")
+        status, output = self.cluster.run_client([perf, "--config", self.cluster.config, "--keys", str(mib * 256), "--value",
+                                                  "4096", "--fill", "--window", "16", "--seconds", "0.1", "--warmup", "0",
+                                                  "--quiet"])
+        if status != 0:
+            raise ClusterError(f"filling: status {status}: {output[-500:]}")
+
     def pause(self, seconds):
         time.sleep(seconds)
 
@@ -87,7 +100,7 @@ class Bench:
 def election(cluster):
     """(suspected, decided, installed) of the newest election, as the present sequencer tells; monotonic ns."""
     number = cluster.sequencer()
-    last = cluster.status(number).get("election", {}) if number else {}
+    last = cluster.status(number).get("elections", {}) if number else {}
     return (last["suspected_ns"], last["decided_ns"], last["installed_ns"]) if last.get("installed_ns") else None
 
 
@@ -112,7 +125,7 @@ def run(phase):
         path = os.path.join(cluster.network.directory, "timeline.json")
         perf = os.path.join(cluster.build, "perf", "lockstep-perf")
         load = cluster.spawn_client([perf, "--config", cluster.config, "--seconds", str(LOAD_S), "--warmup", "0",
-                                     "--threads", "4", "--window", "4", "--rate", "2000", "--reads", "50", "--quiet",
+                                     "--threads", "4", "--window", "4", "--rate", "4000", "--reads", "50", "--quiet",
                                      "--timeline", path, "--json", "-"], client=1, stdout=subprocess.PIPE,
                                     stderr=subprocess.STDOUT, text=True)
         checker = cluster.spawn_client([os.path.join(cluster.build, "tests", "cluster", "lockstep-test-workload"),

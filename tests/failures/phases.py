@@ -174,11 +174,11 @@ def phase_followers_rolling(b):
         b.whole()
 
 
-@on(log_size="1MiB")
+@on(log_size="8MiB", options={"limits": {"op_max": "64KiB"}})
 def phase_follower_left_behind(b):
     """cut off for so long that every log has passed it: it needs a checkpoint"""
     b.hurt(b.cluster.network.pull, b.follower)
-    b.pause(3.0)
+    b.fill(12)
     b.cluster.network.pull(b.follower, out=False)
 
 

@@ -26,7 +26,7 @@ import network  # pylint: disable=wrong-import-position
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PREFIX_BITS = 24
-CTRL_PORT = 7401
+DATA_PORT, CTRL_PORT = 7400, 7401
 CTRL, DATAPLANE = "lockstep-ctrl", "lockstep-dataplane"
 
 
@@ -73,6 +73,7 @@ class Node:
         self.log = os.path.join(directory, "log")
         self.process = None
         self.config = None  # its own cluster file; None: the cluster's
+        self.killed = None  # incarnation of the dataplane that was killed last
 
 
 class Cluster:
@@ -203,8 +204,10 @@ class Cluster:
                 status = self.status(number)
             except (OSError, ClusterError, http.client.HTTPException):
                 return False
-            # a node that is still joining follows too, but does not count yet
-            roles.append(status["role"] if status["state"] == "full" else "joining")
+            # a node that is still joining follows too, but does not count yet; and one that was killed just now may not
+            # have been missed yet
+            whole = status["state"] == "full" and status.get("incarnation") != node.killed
+            roles.append(status["role"] if whole else "joining")
         return roles.count("sequencer") == 1 and roles.count("follower") == len(roles) - 1
 
     def stop_node(self, number, patience=10.0):
@@ -243,7 +246,12 @@ class Cluster:
         return now
 
     def kill_dataplane(self, number):
+        self._remember(number)
         return self.signal(number, DATAPLANE, signal.SIGKILL)
+
+    def _remember(self, number):
+        with contextlib.suppress(OSError, ClusterError, http.client.HTTPException):
+            self.nodes[number].killed = self.status(number).get("incarnation")
 
     def kill_ctrl(self, number):
         """The control process alone; the dataplane serves on. start_node() brings it back."""
@@ -253,6 +261,7 @@ class Cluster:
 
     def kill_node(self, number, cables=True):
         """Both processes and the cables at once, as when a machine loses its power. restore_node() brings it back."""
+        self._remember(number)
         pids = self.pids(number, CTRL) + self.pids(number, DATAPLANE)
         if cables:
             self.network.pull(number)
@@ -324,6 +333,11 @@ class Cluster:
         """Starts a node that is to become a member: from now on it is one of the cluster's."""
         node = self.nodes[number] = self.spares.pop(number)
         self.start_node(number, "--join", config=os.path.join(node.directory, "cluster.yaml"))
+
+    def member_arguments(self, number):
+        """What `lockstep member add` wants to know of a node."""
+        node = self.node(number)
+        return [str(number), f"{node.ip}:{DATA_PORT}", f"{node.ctrl_ip}:{CTRL_PORT}"]
 
     def forget(self, number):
         """A node that was removed: it is stopped, and no longer one of the cluster's."""

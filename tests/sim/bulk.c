@@ -38,7 +38,7 @@ static void transfer_end(struct sim *sim, struct sim_host *host, int error)
     t->busy = false;
     t->life++;
     SIM_TRACE(sim, "n%u: the checkpoint is %s", host->index + 1, error == 0 ? "taken" : strerror(error));
-    if (host->ctrl == NULL)
+    if (host->ctrl == NULL || t->stray)
         return;
     struct sim_message *message = sim_message_take(sim, SIM_MESSAGE_RESTORED, host->index, host->index, host->life);
     message->argument = (uint64_t)error;
@@ -334,17 +334,27 @@ void sim_bulk_turn(struct sim *sim, struct sim_host *host)
 void sim_bulk_get(struct sim *sim, struct sim_host *host, uint64_t from, uint64_t position)
 {
     struct sim_transfer *t = &host->transfer;
-    if (t->busy)
+    if (t->busy && !t->stray)
         sim_violate(sim, "C2", "node %u: ctrl asks for a second checkpoint", host->index + 1);
+    if (t->busy) { /* the stray one has the bulk thread, or is dropped as it comes */
+        free(t->bytes);
+        t->bytes = NULL;
+    }
+    bool taken = t->busy && host->bulk.step >= SIM_BULK_READING;
     uint32_t life = t->life;
     *t = (struct sim_transfer){.busy = true, .life = life + 1, .source = -1, .wanted = position};
+    if (taken) {
+        transfer_end(sim, host, EBUSY);
+        return;
+    }
     uint32_t first = (uint32_t)sim_rng_below(&sim->rng_ctrl, sim->config.nodes);
+    bool any = !sim->healed && sim_rng_below(&sim->rng_ctrl, 4) == 0; /* an old one: it must be refused */
     for (uint32_t k = 0; k < sim->config.nodes; k++) {
         uint32_t i = (first + k) % sim->config.nodes;
         struct sim_host *source = &sim->host[i];
         if (i == host->index || !(from >> (i + 1) & 1) || source->process != SIM_PROCESS_RUNNING ||
             source->bulk.step != SIM_BULK_IDLE || sim->node[i].paused || (sim->ctrl_cut[i] >> host->index & 1) ||
-            atomic_load(&sim->node[i].seam.applied) < position)
+            (atomic_load(&sim->node[i].seam.applied) < position && !any))
             continue;
         t->source = (int)i;
         SIM_TRACE(sim, "n%u asks n%u for a checkpoint from %lu on", host->index + 1, i + 1, position);
@@ -360,6 +370,14 @@ void sim_bulk_get(struct sim *sim, struct sim_host *host, uint64_t from, uint64_
         return;
     }
     transfer_end(sim, host, EAGAIN);
+}
+
+void sim_bulk_stray(struct sim *sim, struct sim_host *host)
+{
+    if (host->transfer.busy || host->bulk.step != SIM_BULK_IDLE)
+        return;
+    sim_bulk_get(sim, host, UINT64_MAX, 0);
+    host->transfer.stray = true;
 }
 
 /* The dataplane goes, before its parts are destroyed. */

@@ -219,6 +219,10 @@ static void epoch_open(struct sim *sim, struct sim_node *node, const struct ls_e
     if (sim_is_run_by_ctrl(sim) && sim->host[node->index].disk.promise < opening.epoch)
         sim_violate(sim, "E1", "node %u opens epoch %lu, its record promises %lu", node->id, opening.epoch,
                     sim->host[node->index].disk.promise);
+    if (sim_is_run_by_ctrl(sim) && sim->host[node->index].voted_epoch <= opening.epoch &&
+        (sim->host[node->index].voted_epoch != opening.epoch || sim->host[node->index].voted_for != node->id) &&
+        __builtin_popcount(l->record[node->path[entry->seq - 1]].voters) > 1)
+        sim_violate(sim, "E2", "node %u opens epoch %lu, for which it did not stand", node->id, opening.epoch);
     /* What was committed in a later epoch is not its business: it comes too late to commit anything. */
     uint64_t before = l->canon_seq;
     while (before > 0 && l->expected[before].epoch > opening.epoch)

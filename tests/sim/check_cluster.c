@@ -145,6 +145,20 @@ void sim_check_record(struct sim *sim, struct sim_host *host, const struct ls_du
 
 /* ---- orders: the record says it first ---- */
 
+/* E5: votes are counted by the membership of the candidate's own sealed log. */
+static void check_elected(struct sim *sim, const struct sim_host *host, uint64_t epoch)
+{
+    const struct sim_node *node = &sim->node[host->index];
+    uint32_t self = 1u << host->index;
+    if (node->replica == NULL)
+        return;
+    uint32_t voters = sim->ledger.record[node->path[node->last_seq]].voters;
+    uint32_t grants = self | (host->stood.epoch == epoch ? host->grants : 0);
+    if (!is_majority(grants, voters))
+        sim_violate(sim, "E5", "node %u installs epoch %lu with the votes of %x; by its log the voters are %x",
+                    host->index + 1, epoch, grants, voters);
+}
+
 void sim_check_order(struct sim *sim, struct sim_host *host, enum ls_control_type type, const void *body)
 {
     const struct ls_durable *disk = &host->disk;
@@ -163,6 +177,7 @@ void sim_check_order(struct sim *sim, struct sim_host *host, enum ls_control_typ
         if (disk->promise < epoch.epoch || (disk->promise == epoch.epoch && disk->vote != id))
             sim_violate(sim, "E4", "node %u installs epoch %lu; its record promises %lu and votes for %u", id,
                         epoch.epoch, disk->promise, disk->vote);
+        check_elected(sim, host, epoch.epoch);
         break;
     case LS_CONTROL_JOIN:
         memcpy(&join, body, sizeof(join));
@@ -195,6 +210,11 @@ static void check_admitted(struct sim *sim, struct sim_node *node, const struct 
     if (event->last < node->end_was)
         sim_violate(sim, "C6", "node %u names %lu as the position to reach, its log ends at %lu", node->id, event->last,
                     node->end_was);
+    struct sim_host *host = &sim->host[node->index];
+    if (host->confirmed_for[index] != event->last_seq) {
+        host->confirmed_for[index] = event->last_seq;
+        host->confirmed[index] = 0;
+    }
     if (epoch->admitted[index] < event->last_seq) {
         epoch->admitted[index] = event->last_seq;
         epoch->acked[index] = 0;
@@ -236,6 +256,8 @@ static void check_vote(struct sim *sim, struct sim_host *host, const struct ls_p
                     host->voted_for);
     host->voted_epoch = vote->epoch;
     host->voted_for = (uint16_t)id;
+    if (host->stood.epoch != vote->epoch)
+        host->grants = 0;
     host->stood = (struct sim_stood){.epoch = vote->epoch, .last_epoch = vote->last_epoch, .last = vote->last};
 }
 
@@ -251,6 +273,8 @@ static void check_grant(struct sim *sim, struct sim_host *host, uint16_t to, con
     if (host->voted_epoch == reply->epoch && host->voted_for != to)
         sim_violate(sim, "E4", "node %u votes for node %u in epoch %lu, and did so for node %u", id, to, reply->epoch,
                     host->voted_for);
+    if (stood->epoch == reply->epoch)
+        sim->host[to - 1].grants |= 1u << host->index;
     host->voted_epoch = reply->epoch;
     host->voted_for = to;
     if (node->replica == NULL)
@@ -268,6 +292,21 @@ static void check_grant(struct sim *sim, struct sim_host *host, uint16_t to, con
                     epoch, node->end, to, stood->last_epoch, stood->last);
 }
 
+/* Beside the forgetting, the second guard: a majority said that it promised nothing above the joiner's epoch. */
+static void check_join_reply(struct sim *sim, const struct sim_host *host, uint16_t to,
+                             const struct ls_peer_join_reply *reply)
+{
+    const struct sim_node *node = &sim->node[host->index];
+    uint32_t index = (uint32_t)to - 1;
+    if (reply->refused != 0 || node->replica == NULL)
+        return;
+    uint32_t said = host->confirmed[index] | 1u << host->index | 1u << index;
+    uint32_t voters = sim->ledger.record[node->path[node->last_seq]].voters;
+    if (!is_majority(said, voters))
+        sim_violate(sim, "P2", "node %u admits node %u to epoch %lu, confirmed by %x alone, voters are %x",
+                    host->index + 1, to, reply->epoch, said, voters);
+}
+
 void sim_check_peer_message(struct sim *sim, struct sim_host *host, uint16_t to, const void *bytes, size_t size)
 {
     struct ls_peer_identity other = {.cluster = SIM_CLUSTER, .generation = 1, .node = to};
@@ -279,6 +318,7 @@ void sim_check_peer_message(struct sim *sim, struct sim_host *host, uint16_t to,
         struct ls_peer_hello hello;
         struct ls_peer_join join;
         struct ls_peer_confirm confirm;
+        struct ls_peer_join_reply join_reply;
     } body;
     if (wrong != NULL)
         sim_violate(sim, "W1", "node %u sends node %u %s", host->index + 1, to, wrong);
@@ -296,6 +336,12 @@ void sim_check_peer_message(struct sim *sim, struct sim_host *host, uint16_t to,
     if (promise > host->disk.promise)
         sim_violate(sim, "E1", "node %u says that it promised %lu, its record says %lu", host->index + 1, promise,
                     host->disk.promise);
+    if (header.type == LS_PEER_CONFIRM_REPLY) {
+        for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
+            sim->host[to - 1].confirmed[i] |= 1u << host->index;
+    }
+    if (header.type == LS_PEER_JOIN_REPLY)
+        check_join_reply(sim, host, to, &body.join_reply);
     if (header.type == LS_PEER_VOTE)
         check_vote(sim, host, &body.vote);
     else if (header.type == LS_PEER_VOTE_REPLY && body.reply.denied == 0)
@@ -356,7 +402,8 @@ static void check_place(struct sim *sim, const struct sim_node *node, const stru
     for (uint32_t i = 0; i < cut->members.count; i++)
         members |= 1u << (cut->members.member[i].node - 1);
     if (cut->position != record->end || cut->chain != record->chain || cut->time != record->time ||
-        members != record->members || cut->epochs == 0 || cut->epoch[cut->epochs - 1].epoch != record->epoch)
+        members != (record->members_seq != 0 ? record->members : 0) || cut->epochs == 0 ||
+        cut->epoch[cut->epochs - 1].epoch != record->epoch)
         sim_violate(sim, "C1", "node %u: a %s of seq %lu, at %lu, epoch %lu, members %x; the log says %lu, %lu, %x",
                     node->id, what, cut->seq, cut->position, cut->epochs ? cut->epoch[cut->epochs - 1].epoch : 0,
                     members, record->end, record->epoch, record->members);

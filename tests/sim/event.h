@@ -82,7 +82,7 @@ static inline uint64_t sim_clock_back(const struct sim_clock *clock, uint64_t ti
     if (time <= clock->base)
         return 0;
     time -= clock->base;
-    if (time > 1ull << 42)
+    if (time > 1ull << 48)
         return UINT64_MAX;
     return clock->drift == 0
                ? time

@@ -251,6 +251,7 @@ static void process_start(struct sim *sim, struct sim_host *host)
     }
     host->process = SIM_PROCESS_RUNNING;
     host->turns[0] = host->turns[1] = 0;
+    host->joins = 0;
     sim_node_start(sim, host->index, host->incarnation, host->promise);
     ls_translate_init(&host->translate, (uint16_t)(host->index + 1), host->incarnation);
     if (host->ctrl != NULL)
@@ -324,6 +325,7 @@ static bool order_push(struct sim *sim, struct sim_host *host, const struct sim_
                   order.kind, order.epoch, order.incarnation, order.position, order.node, order.other);
         bool pushed = ls_spsc_push(&node->seam.orders, &order);
         assert(pushed);
+        sim_stray_behind(sim, host, &order);
         sim_node_wake_net(sim, node);
     } else if (header.type == LS_CONTROL_STOP) {
         sim_host_dataplane_ends(sim, host, "ctrl stopped it");
@@ -418,7 +420,8 @@ static void up_arrives(struct sim *sim, struct sim_host *host, const struct sim_
         return;
     const uint8_t *body = message->bytes + sizeof(header);
     memcpy(&header, message->bytes, sizeof(header));
-    SIM_TRACE(sim, "n%u ctrl hears message %u", host->index + 1, header.type);
+    if (sim->script == NULL)
+        SIM_TRACE(sim, "n%u ctrl hears message %u", host->index + 1, header.type);
     if (header.type == LS_CONTROL_READY) {
         struct ls_control_ready ready;
         memcpy(&ready, body, sizeof(ready));

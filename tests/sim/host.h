@@ -99,6 +99,7 @@ struct sim_transfer {
     uint32_t source_process;
     uint64_t wanted;
     bool damaged; /* on purpose */
+    bool stray;   /* no ctrl asked for it */
     uint8_t *bytes;
     size_t size;
 };
@@ -137,6 +138,7 @@ struct sim_host {
     uint32_t waiting[SIM_ORDERS_WAIT]; /* messages that its queue of orders had no room for */
     uint32_t waiting_head, waiting_tail;
     uint64_t turns[2];
+    uint32_t joins; /* JOIN orders that this incarnation was given */
     struct sim_bulk bulk;
     struct sim_transfer transfer;
     /* peers */
@@ -145,6 +147,9 @@ struct sim_host {
     uint64_t voted_epoch;
     uint16_t voted_for;
     struct sim_stood stood;
+    uint32_t grants;       /* who voted for it in the epoch that it stood for last; a mask of indexes */
+    uint32_t confirmed[8]; /* by joiner: masks of those who told this sequencer that they promised no more */
+    uint64_t confirmed_for[8];
     uint32_t held[SIM_HELD]; /* records up to which earlier incarnations acknowledged; 0: none */
     uint32_t helds;
     int phase;

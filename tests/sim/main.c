@@ -30,6 +30,10 @@ struct options {
     const char *scenario;
     const char *golden;
     bool update;
+    uint64_t quiet_hours;
+    uint32_t failover;
+    bool aggressive;
+    uint64_t link_us;
 };
 
 static void usage(FILE *to)
@@ -43,6 +47,8 @@ static void usage(FILE *to)
           "  --nodes N       so many voters instead of drawn by the seed\n"
           "  --print-hash    one line a schedule: seed and hash of its trace\n"
           "  --mutant        deliberately broken variants of the core: each must be found\n"
+          "  --quiet-hours H --profile default|aggressive   jitter alone: prints changes of epoch\n"
+          "  --failover N --profile ... --link-us U         how long a fail-over takes, and where\n"
           "  --scenario      scripted runs, compared with the text in DIR; --update writes it anew\n",
           to);
 }
@@ -91,9 +97,13 @@ static void options_parse(struct options *o, int argc, char **argv)
                                           {"golden", required_argument, NULL, 'g'},
                                           {"update", no_argument, NULL, 'u'},
                                           {"quiet", no_argument, NULL, 'q'},
+                                          {"quiet-hours", required_argument, NULL, 'H'},
+                                          {"failover", required_argument, NULL, 'f'},
+                                          {"profile", required_argument, NULL, 'P'},
+                                          {"link-us", required_argument, NULL, 'l'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    *o = (struct options){.first = 1, .last = 200, .jobs = 1};
+    *o = (struct options){.first = 1, .last = 200, .jobs = 1, .link_us = 50};
     uint64_t count = 0;
     for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {
         switch (c) {
@@ -136,6 +146,22 @@ static void options_parse(struct options *o, int argc, char **argv)
             break;
         case 'u':
             o->update = true;
+            break;
+        case 'H':
+            o->quiet_hours = number(optarg, "--quiet-hours");
+            break;
+        case 'f':
+            o->failover = (uint32_t)number(optarg, "--failover");
+            break;
+        case 'l':
+            o->link_us = number(optarg, "--link-us");
+            break;
+        case 'P':
+            if (strcmp(optarg, "default") != 0 && strcmp(optarg, "aggressive") != 0) {
+                fprintf(stderr, "lockstep-sim: --profile \"%s\": allowed are default and aggressive\n", optarg);
+                exit(2);
+            }
+            o->aggressive = strcmp(optarg, "aggressive") == 0;
             break;
         case 'h':
             usage(stdout);
@@ -317,6 +343,10 @@ int main(int argc, char **argv)
     options_parse(&o, argc, argv);
     if (o.scenario != NULL)
         return sim_scenario_main(o.scenario, o.golden, o.update);
+    if (o.failover > 0)
+        return sim_failover_main(o.failover, o.aggressive, o.link_us * SIM_US, o.first);
+    if (o.quiet_hours > 0)
+        return sim_quiet_main(o.quiet_hours, o.aggressive, o.link_us * SIM_US, o.first);
     if (o.mutant != NULL)
         return sim_mutants_main(o.mutant, o.first, o.last - o.first + 1, o.jobs, o.trace);
     return o.first == o.last ? run_one(&o) : campaign_run(&o);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Each deliberately broken variant of the core (mutant.h) is run until a checker finds it: the proof that the simulator
- * looks there. One process for each, because some of them end in an assertion.
+ * Each deliberately broken variant of the core (mutant.h) and of ctrl (ctrl_mutant.h) is run until a checker finds it:
+ * the proof that the simulator looks there. One process for each, because some of them end in an assertion.
  */
 #include <signal.h>
 #include <string.h>
@@ -9,16 +9,21 @@
 #include <unistd.h>
 
 #include "campaign.h"
+#include "ctrl_mutant.h"
 
 struct mutant {
     enum ls_mutant_id id;
+    enum ls_ctrl_mutant_id ctrl_id;
     const char *name;
     const char *text;
 };
 
 static const struct mutant mutants[] = {
-#define X(name, text) {LS_MUTANT_##name, #name, text},
+#define X(which, what) {.id = LS_MUTANT_##which, .name = #which, .text = what},
     LS_MUTANT_LIST(X)
+#undef X
+#define X(which, what) {.ctrl_id = LS_CTRL_MUTANT_##which, .name = #which, .text = what},
+        LS_CTRL_MUTANT_LIST(X)
 #undef X
 };
 #define MUTANTS (sizeof(mutants) / sizeof(mutants[0]))
@@ -28,6 +33,7 @@ static void hunt(const struct mutant *mutant, uint64_t first, uint64_t count, st
     struct sim *sim = sim_create();
     sim->trace = trace;
     ls_mutant_active = mutant->id;
+    ls_ctrl_mutant_active = mutant->ctrl_id;
     if (!trace && freopen("/dev/null", "w", stderr) == NULL)
         _exit(2); /* assertions are expected, and told by the signal */
     for (uint64_t seed = first; seed < first + count; seed++) {

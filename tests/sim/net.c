@@ -286,7 +286,7 @@ static void io_send(struct ls_io *base, struct ls_frame *frame)
         lost = sim->script->lose(sim, packet);
     if (!sim->healed && !lost)
         lost = sim_rng_chance(rng, c->drop_ppm + sim->lossy_ppm);
-    if (sim->trace) {
+    if (sim->trace && (sim->script == NULL || !sim->script->hide_frames)) {
         char text[256];
         sim_decode(text, sizeof(text), packet->data, packet->length);
         sim_trace(sim, "%s > %s  %s%s", SIM_END_NAME(io->end), SIM_END_NAME(to), text, lost ? "  (lost)" : "");

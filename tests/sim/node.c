@@ -296,6 +296,7 @@ void sim_node_net_turn(struct sim *sim, struct sim_node *node)
     }
     sim_host_events(sim, host);
     sim_host_orders_turn(sim, host);
+    sim_stray_turn(sim, host);
     if (atomic_load(&node->seam.image) != NULL)
         sim_node_wake_apply(sim, node);
 }

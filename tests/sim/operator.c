@@ -63,7 +63,7 @@ static uint32_t member_draw(struct sim *sim, uint32_t mask)
 }
 
 /* A machine that was never a member is made ready, as bootstrap does. */
-static uint32_t spare_take(struct sim *sim)
+uint32_t sim_operator_spare(struct sim *sim)
 {
     for (uint32_t i = sim->config.founders; i < sim->config.nodes; i++) {
         if (sim->operator.used>> i & 1)
@@ -88,7 +88,7 @@ static bool command_draw(struct sim *sim, struct ls_ctrl_command *command)
     switch (command->kind) {
     case LS_COMMAND_MEMBER_ADD:
     case LS_COMMAND_MEMBER_REPLACE:
-        if (voter == SIM_NONE || (spare = spare_take(sim)) == SIM_NONE)
+        if (voter == SIM_NONE || (spare = sim_operator_spare(sim)) == SIM_NONE)
             return false;
         command->promote = sim_rng_below(rng, 2) == 0;
         command->member = sim_member(sim, spare, LS_MEMBER_LEARNER);

@@ -19,6 +19,7 @@ struct scenario {
     void (*configure)(struct sim_config *config);
     uint64_t from, until; /* what is traced */
     uint32_t read_node;
+    bool with_ctrl; /* real ctrls; their doings are the trace, not the frames */
 };
 
 /* ---- what scripts say ---- */
@@ -265,7 +266,184 @@ static void answer_step(struct sim *sim, uint32_t step)
         lead(sim, 7, 0, 1);
 }
 
+/* ---- real ctrls ---- */
+
+static void ctrl_configure(struct sim_config *c)
+{
+    c->nodes = 4;
+    c->heartbeat_ns = SIM_MS;
+    c->ctrl_ns = 10 * US;
+    c->link_ns = 50 * US;
+    c->disk_ns = 100 * US;
+    c->spawn_ns = 2 * SIM_MS;
+    c->times = (struct ls_ctrl_times){.poll = SIM_MS,
+                                      .suspect_min = 8 * SIM_MS,
+                                      .suspect_max = 30 * SIM_MS,
+                                      .stall = 15 * SIM_MS,
+                                      .stall_kill = 100 * SIM_MS,
+                                      .late = 4 * SIM_MS,
+                                      .status = 5 * SIM_MS,
+                                      .answer = 8 * SIM_MS,
+                                      .stagger = SIM_MS,
+                                      .restart_min = 5 * SIM_MS,
+                                      .restart_max = 50 * SIM_MS,
+                                      .handover = 30 * SIM_MS,
+                                      .promote_lag = 1000,
+                                      .promote_patience = 500 * SIM_MS};
+}
+
+static void behind_configure(struct sim_config *c)
+{
+    ctrl_configure(c);
+    c->times.restart_min = 60 * SIM_MS;
+    c->window = c->client_window = LS_WINDOW_MAX;
+}
+
+static void operate(struct sim *sim, enum ls_ctrl_command_kind kind, uint16_t node, bool promote)
+{
+    uint32_t at = sim_sequencer(sim);
+    struct ls_ctrl_command command = {.kind = kind, .node = node, .promote = promote};
+    if (kind == LS_COMMAND_MEMBER_ADD) {
+        command.member = sim_member(sim, (uint32_t)node - 1, LS_MEMBER_LEARNER);
+        command.node = 0;
+        sim->operator.used |= 1u <<(node - 1);
+        sim_host_bootstrap(sim, &sim->host[node - 1]);
+        sim_host_boot(sim, &sim->host[node - 1], 0);
+    }
+    sim_operator_command(sim, &sim->host[at != SIM_NONE ? at : 0], &command);
+}
+
+static void dataplane_kill(struct sim *sim, uint32_t index)
+{
+    if (index != SIM_NONE)
+        sim_host_dataplane_ends(sim, &sim->host[index], "the script kills it");
+}
+
+static uint32_t follower(const struct sim *sim)
+{
+    return sim_sequencer(sim) == 2 ? 1 : 2;
+}
+
+static void kill_sequencer_step(struct sim *sim, uint32_t step)
+{
+    if (step == 0)
+        at(sim, 60 * SIM_MS, 1);
+    else
+        dataplane_kill(sim, sim_sequencer(sim));
+}
+
+static void rejoin_step(struct sim *sim, uint32_t step)
+{
+    if (step == 0)
+        at(sim, 60 * SIM_MS, 1);
+    else
+        dataplane_kill(sim, follower(sim));
+}
+
+static void behind_step(struct sim *sim, uint32_t step)
+{
+    if (step < 2)
+        rejoin_step(sim, step);
+    if (step == 1)
+        at(sim, 62 * SIM_MS, 2);
+    for (uint32_t i = 0; step == 2 && i < 60; i++)
+        submit(sim, LS_KV_PUT, "k", 1200, 0);
+    if (step == 2 && sim->now < 90 * SIM_MS)
+        at(sim, sim->now + 10 * SIM_MS, 2);
+}
+
+static void members_step(struct sim *sim, uint32_t step)
+{
+    if (step == 0) {
+        at(sim, 60 * SIM_MS, 1);
+        at(sim, 160 * SIM_MS, 2);
+    } else if (step == 1) {
+        operate(sim, LS_COMMAND_MEMBER_ADD, 4, true);
+    } else {
+        operate(sim, LS_COMMAND_MEMBER_REMOVE, 4, false);
+    }
+}
+
+static void handover_step(struct sim *sim, uint32_t step)
+{
+    if (step == 0)
+        at(sim, 60 * SIM_MS, 1);
+    else
+        operate(sim, LS_COMMAND_SEQUENCER_MOVE, (uint16_t)(follower(sim) + 1), false);
+}
+
+static void lost_step(struct sim *sim, uint32_t step)
+{
+    if (step == 0) {
+        at(sim, 60 * SIM_MS, 1);
+    } else {
+        uint32_t other = follower(sim);
+        dataplane_kill(sim, sim_sequencer(sim));
+        dataplane_kill(sim, other);
+        sim_check_lost(sim);
+    }
+}
+
+static void ctrl_dies_step(struct sim *sim, uint32_t step)
+{
+    uint32_t sequencer = sim_sequencer(sim);
+    if (step == 0)
+        at(sim, 60 * SIM_MS, 1);
+    else if (sequencer != SIM_NONE)
+        sim_host_ctrl_ends(sim, &sim->host[sequencer], 10 * SIM_MS);
+}
+
 static const struct scenario scenarios[] = {
+    {.name = "kill-sequencer",
+     .text = "the sequencer's dataplane dies; another one is elected, the dead one comes back and is admitted",
+     .step = kill_sequencer_step,
+     .configure = ctrl_configure,
+     .from = 55 * SIM_MS,
+     .until = 110 * SIM_MS,
+     .with_ctrl = true},
+    {.name = "rejoin",
+     .text = "a follower's dataplane dies and is admitted again",
+     .step = rejoin_step,
+     .configure = ctrl_configure,
+     .from = 55 * SIM_MS,
+     .until = 100 * SIM_MS,
+     .with_ctrl = true},
+    {.name = "rejoin-behind",
+     .text = "a follower comes back when the log has gone on by more than the ring: it takes a checkpoint",
+     .step = behind_step,
+     .configure = behind_configure,
+     .from = 105 * SIM_MS,
+     .until = 200 * SIM_MS,
+     .with_ctrl = true},
+    {.name = "add-promote-remove",
+     .text = "a fourth node is added, promoted when it has caught up, and removed",
+     .step = members_step,
+     .configure = ctrl_configure,
+     .from = 59 * SIM_MS,
+     .until = 230 * SIM_MS,
+     .with_ctrl = true},
+    {.name = "handover",
+     .text = "an operator moves the sequencer",
+     .step = handover_step,
+     .configure = ctrl_configure,
+     .from = 59 * SIM_MS,
+     .until = 100 * SIM_MS,
+     .with_ctrl = true},
+    {.name = "majority-lost",
+     .text = "sequencer and follower die together: nobody guesses, and after a second it is said aloud",
+     .step = lost_step,
+     .configure = ctrl_configure,
+     .from = 1000 * SIM_MS,
+     .until = 1150 * SIM_MS,
+     .with_ctrl = true},
+    {.name = "ctrl-alone-dies",
+     .text = "the sequencer's ctrl dies and comes back: its dataplane serves on and is taken over",
+     .step = ctrl_dies_step,
+     .configure = ctrl_configure,
+     .from = 55 * SIM_MS,
+     .until = 100 * SIM_MS,
+     .with_ctrl = true},
+
     {.name = "put", .text = "one put with three nodes, from the very beginning", .step = put_step, .until = 1500 * US},
     {.name = "order-lost",
      .text = "an ORDER to node 3 is lost: it asks for the bytes",
@@ -324,7 +502,7 @@ static const struct scenario scenarios[] = {
 
 /* ---- running and comparing ---- */
 
-static void config_quiet(struct sim_config *c)
+void sim_config_quiet(struct sim_config *c)
 {
     *c = (struct sim_config){
         .nodes = 3,
@@ -361,8 +539,12 @@ static char *run(struct sim *sim, const struct scenario *scenario, bool *good)
     char *text = NULL;
     size_t size = 0;
     struct sim_config config;
-    struct sim_script script = {.lose = scenario->lose, .step = scenario->step, .read_node = scenario->read_node};
-    config_quiet(&config);
+    struct sim_script script = {.lose = scenario->lose,
+                                .step = scenario->step,
+                                .read_node = scenario->read_node,
+                                .with_ctrl = scenario->with_ctrl,
+                                .hide_frames = scenario->with_ctrl};
+    sim_config_quiet(&config);
     if (scenario->configure != NULL)
         scenario->configure(&config);
     sim->trace = true;

@@ -194,6 +194,9 @@ static void draw_faults(struct sim_config *c, struct sim_rng *rng)
     if (sim_rng_below(rng, 4) != 0)
         c->fault_weight[SIM_FAULT_RECORD] = 0;
     c->command_every_ns = sim_rng_below(rng, 3) == 0 ? (3 + sim_rng_below(rng, 40)) * SIM_MS : 0;
+    c->disturb = (uint32_t)sim_rng_below(rng, 8); /* 1: wholly, 2: it is not heard, 3: it does not hear; else not */
+    if (c->disturb > 3)
+        c->disturb = 0;
     c->disaster = sim_rng_below(rng, 40) == 0;
 }
 
@@ -455,6 +458,56 @@ static void lost_run(struct sim *sim)
     sim_violate(sim, "V7", "a majority has lost its memory and no ctrl says so;%s", text);
 }
 
+/* V6: one voter is cut off for a while, once everything is well, and comes back. */
+static void disturb_run(struct sim *sim)
+{
+    uint32_t voters = sim_voters(sim);
+    uint32_t node = (uint32_t)sim_rng_below(&sim->rng_faults, sim->config.nodes);
+    if (sim->config.disturb == 0 || !(voters >> node & 1) || __builtin_popcount(voters) < 3)
+        return;
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        if (sim->host[i].forged)
+            return;
+    }
+    uint64_t epoch = sim->ledger.epoch_high;
+    struct sim_fault *fault = &sim->fault[0];
+    memset(fault, 0, sizeof(*fault));
+    fault->until = UINT64_MAX;
+    fault->kind = SIM_FAULT_ISOLATE;
+    fault->node = node;
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        if (i == node)
+            continue;
+        if (sim->config.disturb != 2)
+            fault->cut[i] = 1u << node;
+        if (sim->config.disturb != 3)
+            fault->cut[node] |= 1u << i;
+        if (sim->config.disturb == 1) {
+            fault->ctrl_cut[i] = 1u << node;
+            fault->ctrl_cut[node] |= 1u << i;
+        }
+    }
+    SIM_TRACE(sim, "n%u is cut off once more (%u)", node + 1, sim->config.disturb);
+    sim_net_cuts_update(sim);
+    uint64_t until = sim->now + 5 * sim->config.times.suspect_max;
+    while (sim->now < until && step(sim))
+        ;
+    SIM_TRACE(sim, "n%u is back", node + 1);
+    fault->until = 0;
+    sim_net_cuts_update(sim);
+    until = sim->now + PROGRESS_PATIENCE;
+    while (sim->now < until && !converged(sim) && step(sim))
+        ;
+    char text[600] = "";
+    pending_describe(sim, text, sizeof(text));
+    if (!converged(sim))
+        sim_violate(sim, "V2", "no convergence after node %u was cut off (%u);%s", node + 1, sim->config.disturb, text);
+    /* Half cut off it still hears, or is heard by, the ctrls, and as sequencer may stand above its successor once. */
+    if (sim->ledger.epoch_high > epoch + (sim->config.disturb == 1 ? 1 : 3))
+        sim_violate(sim, "V6", "node %u was cut off (%u): %lu changes of epoch;%s", node + 1, sim->config.disturb,
+                    sim->ledger.epoch_high - epoch, text);
+}
+
 static void schedule_run(struct sim *sim)
 {
     /* First trouble and load together; then the network heals while the load goes on; then only what is pending. */
@@ -493,6 +546,7 @@ static void schedule_run(struct sim *sim)
     sim->stats.epochs_after += epochs;
     if (epochs > EPOCHS_AFTER)
         sim_violate(sim, "V3", "%lu epochs after all faults ended;%s", epochs, text);
+    disturb_run(sim);
     /* What was sent is delivered and the queues between the workers run dry, so that buffers can be counted. */
     sim_check_end(sim);
 }
@@ -515,9 +569,9 @@ bool sim_run_script(struct sim *sim, const struct sim_config *config, struct sim
     sim->script = sim->script_state = script;
     sim->config = *config;
     if (setjmp(sim->stop) == 0) {
-        world_begin(sim, 1);
+        world_begin(sim, script->seed != 0 ? script->seed : 1);
         sim_queue_push(&sim->queue, (struct sim_event){.time = 1, .type = SIM_EVENT_SCRIPT, .argument = 0});
-        while (sim->now < until && step(sim))
+        while (sim->now < until && !sim->stopping && step(sim))
             ;
     }
     world_end(sim);

@@ -97,9 +97,10 @@ struct sim_config {
     uint64_t disk_ns;  /* mean time of a write of the record */
     uint64_t spawn_ns; /* mean time from starting a dataplane to its first turn */
     uint32_t disk_fail_ppm;
-    uint64_t command_every_ns;  /* an operator's commands; 0: none */
-    uint32_t cut_after_percent; /* how often a healed cluster is disturbed once more */
-    uint64_t heal_ns;           /* faults stop here at the latest */
+    uint64_t command_every_ns; /* an operator's commands; 0: none */
+    uint32_t disturb; /* one voter is cut off once more when all is well: 0 not, 1 wholly, 2 it is not heard, 3 it does
+                         not hear */
+    uint64_t heal_ns; /* faults stop here at the latest */
     /* clients */
     uint32_t depth;     /* requests in flight a client */
     uint64_t think_ns;  /* mean pause */
@@ -367,7 +368,9 @@ struct sim_script {
     void (*step)(struct sim *sim, uint32_t argument); /* SIM_EVENT_SCRIPT */
     uint32_t read_node;                               /* 1-based, 0: the sequencer */
     uint32_t counter[16];
-    bool with_ctrl; /* real ctrls run; else the script itself gives the orders */
+    uint64_t seed;    /* 0: 1 */
+    bool hide_frames; /* from the trace */
+    bool with_ctrl;   /* real ctrls run; else the script itself gives the orders */
 };
 
 struct sim {
@@ -491,6 +494,7 @@ void sim_line_message(struct sim *sim, struct sim_host *host, struct sim_message
 
 /* ---- bulk.c ---- */
 void sim_bulk_get(struct sim *sim, struct sim_host *host, uint64_t from, uint64_t position);
+void sim_bulk_stray(struct sim *sim, struct sim_host *host); /* one that nobody asked for */
 void sim_bulk_turn(struct sim *sim, struct sim_host *host);
 void sim_bulk_rebased(struct sim *sim, struct sim_host *host, const struct ls_event *event);
 void sim_bulk_answer(struct sim *sim, struct sim_host *host, const struct sim_message *message);
@@ -502,6 +506,12 @@ void sim_operator_start(struct sim *sim);
 void sim_operator_turn(struct sim *sim);
 void sim_operator_command(struct sim *sim, struct sim_host *host, const struct ls_ctrl_command *command);
 void sim_operator_answered(struct sim *sim, struct sim_host *host, uint64_t token, int error, const char *text);
+
+uint32_t sim_operator_spare(struct sim *sim); /* a machine that was never a member, made ready; SIM_NONE: none left */
+
+/* ---- stray.c ---- */
+void sim_stray_behind(struct sim *sim, struct sim_host *host, const struct ls_order *order);
+void sim_stray_turn(struct sim *sim, struct sim_host *host);
 
 /* ---- tell.c ---- */
 void sim_tell(struct sim *sim, uint32_t node, const struct ls_order *order); /* scripts */

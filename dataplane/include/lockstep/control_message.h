@@ -2,9 +2,10 @@
 /*
  * Messages between lockstep-ctrl and its dataplane, over one unix SEQPACKET socket. The dataplane listens on a socket
  * that ctrl made and hands down at start (file descriptor number in --control-fd), in the node's data_dir, so that a
- * later ctrl can take over a dataplane that outlived the one before; the newest link counts. One message a packet: struct ls_control_header, then the body of its type. Both
- * ends run on one machine and are installed together, yet each checks version, type and size and refuses what it does
- * not know; a message that cannot be understood closes the link, with a line in the log.
+ * later ctrl can take over a dataplane that outlived the one before; the newest link counts. One message a packet:
+ * struct ls_control_header, then the body of its type. Both ends run on one machine and are installed together, yet
+ * each checks version, type and size and refuses what it does not know; a message that cannot be understood closes the
+ * link, with a line in the log.
  */
 #ifndef LOCKSTEP_CONTROL_MESSAGE_H
 #define LOCKSTEP_CONTROL_MESSAGE_H
@@ -23,7 +24,8 @@ enum ls_control_type {
     LS_CONTROL_FAULT = 5,     /* replace the fault settings: struct ls_control_fault. Answer: DONE */
     LS_CONTROL_PING = 6,      /* Answer: DONE */
     LS_CONTROL_FOUND = 7,     /* this node is one of the founders, its empty log is right: struct ls_control_members.
-                                 Answer: DONE; refused unless OUTSIDE with an empty log */
+                                 Answer: DONE; refused unless OUTSIDE with an empty log, or with one that begins behind
+                                 a checkpoint of an older generation, of which this node alone founds a new one */
     LS_CONTROL_JOIN = 8,      /* take part without counting: struct ls_control_join. Answer: DONE */
     LS_CONTROL_COUNT = 9,     /* admitted: count from now on: struct ls_control_epoch (incarnation). Answer: DONE;
                                  refused unless what JOIN named was reached (REACHED) */
@@ -76,10 +78,10 @@ struct ls_control_epoch {
 
 /* A membership, followed by `members` struct ls_member_record. */
 struct ls_control_members {
-    uint64_t seq;     /* of the entry that it stands in; 0: of founders, in no log yet. CHANGE: seq of the membership
-                         that it replaces: refused if the log's newest one is another */
-    uint64_t epoch;   /* CHANGE: the sequencer's; else 0 */
-    uint16_t members; /* 0: none known */
+    uint64_t seq;       /* of the entry that it stands in; 0: of founders, in no log yet. CHANGE: seq of the membership
+                           that it replaces: refused if the log's newest one is another */
+    uint64_t epoch;     /* CHANGE: the sequencer's; else 0 */
+    uint16_t members;   /* 0: none known */
     uint16_t committed; /* MEMBERS: 1 where the entry is committed here; else 0 */
     uint32_t zero;
 } LS_PACKED;
@@ -110,8 +112,8 @@ struct ls_control_admitted {
     uint64_t joining; /* as asked */
     uint16_t node;
     uint16_t zero16;
-    uint32_t refused; /* 0, or: 1 not the sequencer of that epoch in that incarnation, 2 no such member, 3 an incarnation
-                         below one that is known, 4 its promise is above the epoch */
+    uint32_t refused; /* 0, or: 1 not the sequencer of that epoch in that incarnation, 2 no such member, 3 an
+                         incarnation below one that is known, 4 its promise is above the epoch */
 } LS_PACKED;
 
 struct ls_control_changed {
@@ -136,7 +138,8 @@ struct ls_control_handover {
 struct ls_control_path {
     uint64_t bytes_per_second; /* at most this fast; 0: no limit */
     uint16_t length;           /* of the path that follows, not ended by a zero */
-    uint16_t zero16;
+    uint16_t older;            /* RESTORE: 1: it may be of an older generation of the cluster, if this node is OUTSIDE
+                                  without a log: an operator began a new one with it (FOUND follows). Else 0 */
     uint32_t zero32;
 } LS_PACKED;
 
@@ -163,7 +166,7 @@ struct ls_control_slow {
 } LS_PACKED;
 
 struct ls_control_damaged {
-    uint64_t seq; /* state as of this entry or later */
+    uint64_t seq;   /* state as of this entry or later */
     uint64_t found; /* records found damaged since start */
 } LS_PACKED;
 

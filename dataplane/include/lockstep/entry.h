@@ -58,8 +58,8 @@ struct ls_entry_limits {
 } LS_PACKED;
 
 /* The whole membership, not a difference. It holds from the moment the entry is appended (by the sequencer) or taken in
- * (by a follower), and no longer if the entry is dropped with a tail. Followed by `members` struct ls_member_record, node
- * ids ascending. The first sequencer writes the founding one behind the first limits. */
+ * (by a follower), and no longer if the entry is dropped with a tail. Followed by `members` struct ls_member_record,
+ * node ids ascending. The first sequencer writes the founding one behind the first limits. */
 struct ls_entry_members {
     uint16_t members; /* 1..LS_MEMBERS_MAX */
     uint16_t zero16;

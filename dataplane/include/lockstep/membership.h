@@ -10,8 +10,8 @@
 #include <lockstep/wire.h>
 
 struct ls_membership {
-    uint64_t seq;   /* of its MEMBERS entry; 0: the founders' (in no log yet), or none known */
-    uint32_t count; /* 0: none known */
+    uint64_t seq;                            /* of its MEMBERS entry; 0: the founders' (in no log yet), or none known */
+    uint32_t count;                          /* 0: none known */
     struct ls_member member[LS_MEMBERS_MAX]; /* ids ascending */
 };
 

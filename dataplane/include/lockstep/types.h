@@ -25,8 +25,8 @@ enum ls_member_role {
 };
 
 struct ls_member {
-    uint16_t node; /* 1..LS_NODE_ID_MAX */
-    uint16_t role; /* enum ls_member_role */
+    uint16_t node;       /* 1..LS_NODE_ID_MAX */
+    uint16_t role;       /* enum ls_member_role */
     struct ls_addr addr; /* of its dataplane */
     struct ls_addr ctrl; /* of its lockstep-ctrl, on the kernel's network; zero: not told */
 };

@@ -56,6 +56,19 @@ struct node {
 static struct node a, b;
 static char folder[64];
 
+/* The key-value store, that may still give back what the checkpoint before held. */
+static struct ls_state_machine kv;
+static uint32_t draining, begins;
+
+static int begin(struct ls_machine *machine)
+{
+    begins++;
+    if (draining == 0)
+        return ls_kv.checkpoint_begin(machine);
+    draining--;
+    return -EBUSY;
+}
+
 static void node_start(struct node *node, bool replica, uint64_t promise, uint64_t scrub_ns)
 {
     struct ls_executor_config executor = {
@@ -84,17 +97,19 @@ static void node_start(struct node *node, bool replica, uint64_t promise, uint64
     struct ls_machine *machine;
 
     memset(node, 0, sizeof(*node));
+    kv = ls_kv;
+    kv.checkpoint_begin = begin;
     node->io = (struct ls_io){.alloc = no_alloc, .send = no_frame, .release = no_frame};
     assert_int_equal(ls_log_init(&node->log, LOG), 0);
     assert_int_equal(ls_seam_init(&node->seam, 4), 0);
     assert_int_equal(ls_gp_start(&node->gp, &node->seam.applied_seq), 0);
     machine = ls_kv.create(&bulk.limits, &node->gp.grace);
     assert_non_null(machine);
-    node->executor = ls_executor_create(&executor, &node->log, &node->seam, &node->io, &ls_kv, machine,
+    node->executor = ls_executor_create(&executor, &node->log, &node->seam, &node->io, &kv, machine,
                                         &node->page.replica, &node->page.worker[LS_WORKER_APPLY].counters);
     assert_non_null(node->executor);
     if (replica) {
-        node->replica = ls_replica_create(&config, &node->log, &node->seam, &node->io, &ls_kv, machine,
+        node->replica = ls_replica_create(&config, &node->log, &node->seam, &node->io, &kv, machine,
                                           &node->page.replica, &node->page.worker[LS_WORKER_NET].counters);
         assert_non_null(node->replica);
     }
@@ -275,6 +290,22 @@ static void test_write_restore(void **state)
     node_stop(&a);
 }
 
+/* What the checkpoint before held is given back in steps: that is waited for. */
+static void test_draining(void **state)
+{
+    char path[256];
+
+    (void)state;
+    name_make(path, "one");
+    node_start(&a, false, 0, 0);
+    history(&a);
+    begins = 0;
+    draining = 20;
+    assert_int_equal(job(&a, LS_BULK_CHECKPOINT, path), 0);
+    assert_int_equal(begins, 21);
+    node_stop(&a);
+}
+
 /* Whatever is refused leaves the node as it was, and says why. */
 static void test_refused(void **state)
 {
@@ -388,11 +419,33 @@ static void test_stop(void **state)
     ls_rcu_online();
 }
 
+/* However slowly it is to write, it stops at once. */
+static void test_stop_slow(void **state)
+{
+    struct ls_bulk_job what = {.kind = LS_BULK_CHECKPOINT, .bytes_per_second = 1};
+    char partial[LS_CONTROL_PATH_MAX + 16];
+    struct stat info;
+
+    (void)state;
+    name_make(what.path, "one");
+    snprintf(partial, sizeof(partial), "%s.partial", what.path);
+    node_start(&a, false, 0, 0);
+    history(&a);
+    assert_true(ls_bulk_post(&a.bulk, &what));
+    while (stat(partial, &info) != 0)
+        (void)node_turn(&a);
+    ls_rcu_offline();
+    node_stop(&a);
+    ls_rcu_online();
+    assert_int_not_equal(stat(what.path, &info), 0);
+    assert_int_not_equal(stat(partial, &info), 0);
+}
+
 int main(void)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-    const struct CMUnitTest tests[] = {WITH(test_write_restore), WITH(test_refused), WITH(test_flip_scrub),
-                                       WITH(test_stop)};
+    const struct CMUnitTest tests[] = {WITH(test_write_restore), WITH(test_draining), WITH(test_refused),
+                                       WITH(test_flip_scrub),    WITH(test_stop),     WITH(test_stop_slow)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -338,17 +338,21 @@ static void a_change_counts_from_its_entry_on(void **state)
     verify(rig, node(4, 44), JOINING);
     ack(rig, node(4, 44), rig->log.end, LS_ACK_VERIFIED);
     assert_int_equal(commit(rig), rig->log.end);
-    /* removed, and back: what it acknowledged before proves nothing, and is no proof against this node either */
+    /* removed, and back: this sequencer verified it in this epoch, and goes on from there */
     assert_int_equal(change(rig, rig_members(3)).code, 0);
     ack(rig, node(4, 44), rig->log.end, LS_ACK_VERIFIED);
     assert_int_equal(rig_count(rig, LS_COUNT_drop_sender), 1);
     ack(rig, node(2, 22), rig->log.end, LS_ACK_VERIFIED); /* two of three */
     assert_int_equal(commit(rig), rig->log.end);
     assert_int_equal(change(rig, rig_members(4)).code, 0);
+    ack(rig, node(4, 43), rig->log.end, LS_ACK_VERIFIED); /* late, from the incarnation before */
+    assert_int_equal(rig_count(rig, LS_COUNT_drop_incarnation), 1);
     ack(rig, node(4, 44), rig->log.end, LS_ACK_VERIFIED);
-    assert_int_equal(rig_count(rig, LS_COUNT_drop_ack_position), 1);
+    assert_int_equal(rig_count(rig, LS_COUNT_drop_ack_position), 0);
     assert_int_equal(rig_role(rig), LS_ROLE_SEQUENCER);
-    assert_true(commit(rig) < rig->log.end);
+    assert_true(commit(rig) < rig->log.end); /* two of four */
+    ack(rig, node(2, 22), rig->log.end, LS_ACK_VERIFIED);
+    assert_int_equal(commit(rig), rig->log.end);
 }
 
 /* ---- handing over ---- */
@@ -420,6 +424,20 @@ static void a_target_that_does_not_catch_up_is_given_up(void **state)
     assert_int_equal(event.code, ECANCELED);
 }
 
+static void a_sequencer_that_halts_hands_nothing_over(void **state)
+{
+    struct rig *rig = *state;
+    struct ls_event event;
+    rig_lead(rig, 1);
+    entry(rig);
+    assert_int_equal(handover(rig, 2, 50000000), 0);
+    ack(rig, node(2, 22), rig->log.end + 8, LS_ACK_VERIFIED);
+    assert_int_equal(rig_role(rig), LS_ROLE_HALTED);
+    assert_true(rig_event(rig, LS_EVENT_DONE, &event));
+    assert_int_equal(event.id, 80);
+    assert_int_equal(event.code, ECANCELED);
+}
+
 /* ---- VIEW frames ---- */
 
 static void seat(struct rig *rig, uint32_t slot, uint64_t active)
@@ -478,6 +496,7 @@ int main(void)
         TEST(handing_over_is_refused_with_a_reason),
         TEST(the_target_holds_everything_before_it_is_said),
         TEST(a_target_that_does_not_catch_up_is_given_up),
+        TEST(a_sequencer_that_halts_hands_nothing_over),
         TEST(clients_active_lately_are_told_a_few_at_a_time),
     };
     return cmocka_run_group_tests_name("change", tests, NULL, NULL);

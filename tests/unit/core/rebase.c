@@ -210,6 +210,8 @@ static void a_cut_without_sense_is_refused(void **state)
     REFUSED(bad.cut.seq = 0, EBADMSG);
     REFUSED(bad.cut.seq = 1000, EBADMSG); /* so many do not fit */
     REFUSED(bad.cut.position += 4, EBADMSG);
+    REFUSED(bad.cut.position = UINT64_MAX - 7, EBADMSG); /* the log would end */
+    REFUSED(bad.cut.time = UINT64_MAX, EBADMSG);
     REFUSED(bad.cut.epochs = 0, EBADMSG);
     REFUSED(bad.cut.epochs = LS_EPOCHS_KEPT + 1, EBADMSG);
     REFUSED(bad.cut.epoch[0].epoch = 0, EBADMSG);
@@ -241,33 +243,40 @@ static void a_checkpoint_older_than_what_must_be_kept_is_refused(void **state)
     assert_int_equal(refusal(w, &w->image), EBUSY);
 }
 
-/* Who does not count has acknowledged nothing that binds: commit alone is its floor. */
-static void a_joiner_s_tail_is_no_reason_to_refuse(void **state)
+static void join(struct rig *rig, uint64_t epoch)
+{
+    struct ls_order order = {.kind = LS_ORDER_JOIN,
+                             .epoch = epoch,
+                             .incarnation = 11,
+                             .position = 1 << 20,
+                             .other = 22,
+                             .node = 2,
+                             .members = rig_members(3)};
+    assert_int_equal(rig_order_give(rig, order).code, 0);
+}
+
+/* Who does not count has acknowledged nothing that binds in another epoch: commit alone is its floor. But in this one:
+ * the same acknowledgement, late, is believed as soon as the new question is answered, and counts with COUNT. */
+static void a_joiner_keeps_what_it_acknowledged_in_this_epoch(void **state)
 {
     struct world *w = *state;
     struct rig *rig = &w->rig;
     rig_seal(rig, 1);
-    struct ls_order join = {.kind = LS_ORDER_JOIN,
-                            .epoch = 1,
-                            .incarnation = 11,
-                            .position = 1 << 20,
-                            .other = 22,
-                            .node = 2,
-                            .members = rig_members(3)};
-    assert_int_equal(rig_order_give(rig, join).code, 0);
+    join(rig, 1);
     ask_and_answer(rig, LS_ANSWER_PARTING, 0);
     rig_order(rig, LEADER, 0, ls_log_at(&w->leader, 0), (uint32_t)w->leader.end, 0);
     rig_turn(rig, 0);
+    assert_int_equal(rig_body(rig, ls_ack_body, LS_FRAME_ACK)->position, w->leader.end);
     assert_true(rig->log.end > w->image.cut.position);
+    assert_int_equal(refusal(w, &w->image), ESTALE);
+    rig_seal(rig, 2);
+    join(rig, 2);
     give(w, &w->image);
     swap(w);
     rig_turn(rig, 0);
     assert_int_equal(rig->log.end, w->image.cut.position);
-    ask_and_answer(rig, LS_ANSWER_PARTING, w->image.cut.position);
-    uint64_t at = w->image.cut.position;
-    rig_order(rig, LEADER, at, ls_log_at(&w->leader, at), (uint32_t)(w->leader.end - at), w->leader.end);
-    assert_int_equal(rig->replica->commit, w->leader.end);
     w->image.machine = MACHINE;
+    rig->replica->commit += 8;
     assert_int_equal(refusal(w, &w->image), ESTALE); /* below commit */
 }
 
@@ -294,6 +303,88 @@ static void what_was_reached_is_kept(void **state)
     assert_int_equal(refusal(w, &w->image), ESTALE);
 }
 
+/* A new generation: alone, behind a checkpoint of an older one. */
+static void a_new_generation_begins_behind_an_older_checkpoint(void **state)
+{
+    struct world *w = *state;
+    struct rig *rig = &w->rig;
+    struct ls_event event;
+    struct ls_order found_alone = {.kind = LS_ORDER_FOUND, .members = rig_members(1)};
+    rig_seal(rig, 4);
+    w->image.older = true;
+    for (int again = 0; again < 2; again++) { /* a later ctrl may not know that it is done */
+        give(w, &w->image);
+        swap(w);
+        w->image.machine = MACHINE;
+        rig_turn(rig, 0);
+        assert_true(rig_event(rig, LS_EVENT_REBASED, &event));
+        assert_int_equal(event.code, 0);
+        assert_int_equal(rig_role(rig), LS_ROLE_OUTSIDE);
+    }
+    /* the older generation's members are nobody's */
+    assert_int_equal(rig_seal(rig, 4).members.count, 0);
+    struct ls_order join = {.kind = LS_ORDER_JOIN,
+                            .epoch = 4,
+                            .incarnation = 11,
+                            .position = 100,
+                            .other = 22,
+                            .node = 2,
+                            .members = rig_members(3)};
+    assert_int_equal(rig_order_give(rig, join).code, EPERM);
+    struct ls_order found_many = {.kind = LS_ORDER_FOUND, .members = rig_members(3)};
+    assert_int_equal(rig_order_give(rig, found_many).code, EPERM);
+    assert_int_equal(rig_install(rig, 4), 2);
+    assert_int_equal(rig_order_give(rig, found_alone).code, 0);
+    assert_int_equal(rig_order_give(rig, found_alone).code, EBUSY);
+    struct ls_event sealed = rig_seal(rig, 5);
+    assert_int_equal(sealed.code, 1);
+    assert_int_equal(sealed.last, w->image.cut.position);
+    assert_int_equal(sealed.members.count, 1);
+    assert_int_equal(rig_install(rig, 5), 0);
+    /* its epoch's entry, then its members; the limits are the checkpoint's */
+    assert_int_equal(rig->log.last_seq, 5);
+    assert_int_equal(ls_log_members(&rig->log)->seq, 5);
+    assert_int_equal(ls_log_members(&rig->log)->count, 1);
+    assert_int_equal(ls_log_last_epoch(&rig->log), 5);
+    rig_turn(rig, 1000);
+    rig_apply(rig);
+    rig_turn(rig, 1000);
+    assert_int_equal(rig_role(rig), LS_ROLE_SEQUENCER);
+    assert_int_equal(rig->replica->commit, rig->log.end);
+}
+
+static void an_older_generation_is_refused_beside_a_log(void **state)
+{
+    struct world *w = *state;
+    struct rig *rig = &w->rig;
+    w->image.older = true;
+    assert_int_equal(refusal(w, &w->image), EAGAIN); /* its epoch is not promised */
+    rig_seal(rig, 1);
+    struct ls_order join = {.kind = LS_ORDER_JOIN,
+                            .epoch = 1,
+                            .incarnation = 11,
+                            .position = 1 << 20,
+                            .other = 22,
+                            .node = 2,
+                            .members = rig_members(3)};
+    assert_int_equal(rig_order_give(rig, join).code, 0);
+    assert_int_equal(refusal(w, &w->image), EPERM); /* it has joined this generation */
+    ask_and_answer(rig, LS_ANSWER_PARTING, 0);
+    rig_order(rig, LEADER, 0, ls_log_at(&w->leader, 0), (uint32_t)w->leader.end, 0);
+    rig_seal(rig, 2);
+    assert_int_equal(rig_role(rig), LS_ROLE_OUTSIDE);
+    assert_int_equal(refusal(w, &w->image), EPERM); /* and holds some of its log */
+}
+
+static void an_older_generation_is_refused_by_who_counts(void **state)
+{
+    struct world *w = *state;
+    found(w);
+    rig_seal(&w->rig, 1);
+    w->image.older = true;
+    assert_int_equal(refusal(w, &w->image), EPERM);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -302,8 +393,11 @@ int main(void)
         TEST(a_new_incarnation_restores_before_or_while_it_joins),
         TEST(a_cut_without_sense_is_refused),
         TEST(a_checkpoint_older_than_what_must_be_kept_is_refused),
-        TEST(a_joiner_s_tail_is_no_reason_to_refuse),
+        TEST(a_joiner_keeps_what_it_acknowledged_in_this_epoch),
         TEST(what_was_reached_is_kept),
+        TEST(a_new_generation_begins_behind_an_older_checkpoint),
+        TEST(an_older_generation_is_refused_beside_a_log),
+        TEST(an_older_generation_is_refused_by_who_counts),
     };
     return cmocka_run_group_tests_name("rebase", tests, NULL, NULL);
 }

@@ -383,6 +383,59 @@ static void a_higher_epoch_leaves_room_for_other_events(void **state)
     assert_int_equal(ls_spsc_room(&rig->seam.events), 16);
 }
 
+/* control asked something and then does not get on: it is answered when it does, and told the newest role. */
+static void a_full_queue_delays_answers_and_roles(void **state)
+{
+    struct rig *rig = *state;
+    struct ls_event event;
+    struct ls_order order = {.id = 5, .kind = LS_ORDER_SEAL, .epoch = 5};
+    rig_seal(rig, 4);
+    rig_events_fill(rig);
+    assert_true(ls_spsc_push(&rig->seam.orders, &order));
+    rig_turn(rig, 1000);
+    assert_true(ls_replica_next_ns(rig->replica, rig->now) > rig->now); /* it does not burn a core meanwhile */
+    rig_events_empty(rig);
+    rig_turn(rig, 1000);
+    assert_true(rig_event(rig, LS_EVENT_SEALED, &event));
+    assert_int_equal(event.id, 5);
+    rig_events_fill(rig);
+    rig_heartbeat(rig, (struct rig_from){.node = 2, .incarnation = 22, .epoch = 5}, (struct ls_heartbeat_body){0},
+                  NULL);
+    assert_int_equal(rig_role(rig), LS_ROLE_UNVERIFIED);
+    rig_turn(rig, 1000);
+    rig_events_empty(rig);
+    rig_turn(rig, 1000);
+    assert_true(rig_event(rig, LS_EVENT_ROLE, &event));
+    assert_int_equal(event.role, LS_ROLE_UNVERIFIED);
+    assert_int_equal(event.node, 2);
+    rig_turn(rig, 1000);
+    assert_false(rig_event(rig, LS_EVENT_ROLE, &event)); /* once */
+}
+
+/* Roles that change again and again leave the last places to what is said once. */
+static void roles_leave_room_for_answers(void **state)
+{
+    struct rig *rig = *state;
+    struct ls_event event;
+    rig_lead(rig, 1);
+    for (int i = 0; i < 2 * LS_EVENTS_QUEUE; i++) {
+        rig_turn(rig, 200000000);
+        assert_int_equal(rig_role(rig), LS_ROLE_SUSPENDED);
+        rig_ack(rig, LEADER,
+                (struct ls_ack_body){.position = rig->log.end, .limit = RIG_LOG_SIZE, .flags = LS_ACK_VERIFIED});
+        rig_turn(rig, 1000);
+        assert_int_equal(rig_role(rig), LS_ROLE_SEQUENCER);
+    }
+    struct ls_order order = {.id = 5, .kind = LS_ORDER_SEAL, .epoch = 5};
+    assert_true(ls_spsc_push(&rig->seam.orders, &order));
+    rig_turn(rig, 1000);
+    assert_true(rig_event(rig, LS_EVENT_SEALED, &event));
+    rig_turn(rig, 1000);
+    assert_true(rig_event(rig, LS_EVENT_ROLE, &event));
+    assert_int_equal(event.role, LS_ROLE_SEALED);
+    assert_int_equal(event.epoch, 5);
+}
+
 static void a_second_sequencer_in_one_epoch_is_not_followed(void **state)
 {
     struct rig *rig = *state;
@@ -562,6 +615,8 @@ int main(void)
         TEST(a_replica_that_holds_enough_is_not_too_far_behind),
         TEST(frames_are_judged_by_their_epoch_first),
         TEST(a_higher_epoch_leaves_room_for_other_events),
+        TEST(a_full_queue_delays_answers_and_roles),
+        TEST(roles_leave_room_for_answers),
         TEST(a_second_sequencer_in_one_epoch_is_not_followed),
         TEST(strangers_are_dropped),
         TEST(the_epoch_s_sequencer_is_followed_though_this_log_does_not_name_it),

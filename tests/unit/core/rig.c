@@ -187,6 +187,19 @@ uint32_t rig_install(struct rig *rig, uint64_t epoch)
     return event_of(rig, 72).code;
 }
 
+void rig_events_fill(struct rig *rig)
+{
+    while (ls_spsc_push(&rig->seam.events, &(struct ls_event){.kind = LS_EVENT_EPOCH_SEEN}))
+        continue;
+}
+
+void rig_events_empty(struct rig *rig)
+{
+    struct ls_event event;
+    while (ls_spsc_pop(&rig->seam.events, &event))
+        continue;
+}
+
 void rig_lead(struct rig *rig, uint64_t epoch)
 {
     rig_seal(rig, epoch);

@@ -60,6 +60,9 @@ struct ls_event rig_order_give(struct rig *rig, struct ls_order order);
 bool rig_event(struct rig *rig, enum ls_event_kind kind, struct ls_event *event);
 struct ls_event rig_seal(struct rig *rig, uint64_t epoch);
 uint32_t rig_install(struct rig *rig, uint64_t epoch); /* returns the refusal code */
+/* control does not get on: the queue of events is full; and gets on again: it is empty. */
+void rig_events_fill(struct rig *rig);
+void rig_events_empty(struct rig *rig);
 /* Sequencer of `epoch`, opened with node 2's acknowledgement (nodes == 3), everything applied. */
 void rig_lead(struct rig *rig, uint64_t epoch);
 /* Follower of node 2 in `epoch`, verified at the log's present end. */

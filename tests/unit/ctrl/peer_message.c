@@ -61,7 +61,8 @@ static void test_header(void **state)
     WRONG(magic, 1, "not of a Lockstep ctrl");
     WRONG(version, 2, "another version");
     WRONG(cluster, 8, "another cluster");
-    WRONG(generation, 1, "another generation");
+    WRONG(generation, 1, "older generation");
+    WRONG(generation, 3, "newer generation");
     WRONG(from, 3, "another id");
     WRONG(to, 3, "another id");
     WRONG(type, 0, "unknown type");

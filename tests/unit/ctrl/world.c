@@ -2,6 +2,7 @@
 /* Events in the order of their times; the host's side of ctrl.h; the checks. See world.h. */
 #include "world.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@
 #define DISK_NS  200000ull
 #define SPAWN_NS (5 * MS)
 
-enum what { PERSISTED, READY, DOWN, TO_CTRL, TO_DATAPLANE, PEER, LINK_UP, LINK_DOWN, CHECKPOINT };
+enum what { PERSISTED, READY, DOWN, TO_CTRL, TO_DATAPLANE, PEER, LINK_UP, LINK_DOWN, CHECKPOINT, RECOVERED };
 struct event {
     uint64_t at, order;
     enum what what;
@@ -175,6 +176,17 @@ static void on_checkpoint_get(void *user, uint64_t from, uint64_t position)
     e->life = from;
 }
 
+static void on_recover(void *user)
+{
+    struct node *n = &the_world->node[node_of(user)];
+    struct event *e = push(3 * MS, RECOVERED, node_of(user));
+
+    assert_true(n->disk.recovers);
+    n->recovers++;
+    e->life = n->life;
+    e->position = n->dp.incarnation;
+}
+
 static void on_command_done(void *user, uint64_t token, int error, const char *text)
 {
     struct world *w = the_world;
@@ -279,6 +291,7 @@ void world_start(struct world *w, uint16_t node, bool alive)
                             .peer_send = on_peer_send,
                             .peers = on_peers,
                             .checkpoint_get = on_checkpoint_get,
+                            .recover = on_recover,
                             .command_done = on_command_done,
                             .say = on_say};
 
@@ -370,6 +383,22 @@ static void persisted(struct world *w, struct event *e)
         ls_ctrl_persisted(n->ctrl, e->ok, w->now);
 }
 
+/* What the operator chose is in the dataplane now; unless it is damaged, or the dataplane is gone. */
+static void recovered(struct world *w, const struct event *e)
+{
+    struct node *n = &w->node[e->node];
+    bool there = n->dp.running && n->dp.incarnation == e->position;
+
+    if (n->ctrl == NULL || n->life != e->life)
+        return;
+    if (there && !n->recover_fails)
+        world_dataplane_recover(w, e->node, n->recover_entries);
+    if (there && n->recover_fails)
+        ls_ctrl_checkpoint_done(n->ctrl, EBADMSG, "damaged", w->now);
+    else
+        ls_ctrl_checkpoint_done(n->ctrl, there ? 0 : EIO, there ? "" : "the dataplane has ended", w->now);
+}
+
 static void checkpoint(struct world *w, struct event *e)
 {
     struct node *n = &w->node[e->node];
@@ -436,6 +465,9 @@ static void happen(struct world *w, struct event *e)
         break;
     case CHECKPOINT:
         checkpoint(w, e);
+        break;
+    case RECOVERED:
+        recovered(w, e);
         break;
     }
 }

@@ -27,6 +27,7 @@ struct dataplane {
     uint64_t incarnation, epoch; /* sealed at */
     uint16_t role, sequencer, halt;
     bool counts;
+    bool disowned; /* behind a checkpoint of an older generation, and not founded yet */
     bool joining, reached, reached_said;
     uint64_t reach;
     uint32_t last, commit;        /* entries */
@@ -55,8 +56,11 @@ struct node {
     struct dataplane dp;
     bool persist_fails;
     uint64_t persist_ns;
-    bool crash_on_persist; /* ctrl dies with the write on the disk, before it is told */
-    uint64_t spawned;      /* how often */
+    bool crash_on_persist;    /* ctrl dies with the write on the disk, before it is told */
+    uint32_t recover_entries; /* what an operator chose holds so many */
+    bool recover_fails;
+    uint32_t recovers;
+    uint64_t spawned; /* how often */
     uint64_t observe_due_ns;
     uint64_t persist_count;
     char said[8192];

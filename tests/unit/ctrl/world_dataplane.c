@@ -109,6 +109,20 @@ void world_append(struct world *w, uint16_t node, uint32_t n)
         append(&w->node[node].dp, NULL);
 }
 
+void world_dataplane_recover(struct world *w, uint16_t node, uint32_t entries)
+{
+    struct dataplane *dp = &w->node[node].dp;
+
+    assert_int_equal(dp->role, LS_ROLE_OUTSIDE);
+    assert_true(dp->last == 0 || dp->disowned);
+    assert_true(entries <= w->committed);
+    for (uint32_t i = 1; i <= entries; i++)
+        dp->log[i] = (struct entry){.epoch = w->canon[i]};
+    dp->last = dp->commit = entries;
+    dp->disowned = entries > 0;
+    dp->members.count = 0;
+}
+
 /* ---- orders ---- */
 
 static void members_read(struct ls_membership *m, const uint8_t *records, uint32_t count)
@@ -162,7 +176,7 @@ static void order_install(struct world *w, uint16_t node, uint64_t id, const str
         assert_true(dp->last >= w->committed); /* E6 */
         for (uint32_t i = 1; i <= w->committed; i++)
             assert_int_equal(dp->log[i].epoch, w->canon[i]);
-        bool first = dp->last == 0;
+        bool first = members_at(dp) == 0;
         append(dp, NULL);
         if (first)
             append(dp, &dp->members);
@@ -243,12 +257,13 @@ void world_dataplane_order(struct world *w, uint16_t node, const struct ls_contr
         break;
     case LS_CONTROL_FOUND:
         memcpy(&members, body, sizeof(members));
-        if (dp->role != LS_ROLE_OUTSIDE || dp->last > 0) {
+        if (dp->role != LS_ROLE_OUTSIDE || (dp->last > 0 && !dp->disowned) || (dp->disowned && members.members != 1)) {
             done(node, h->id, EINVAL, "not outside");
             break;
         }
         assert_int_equal(w->node[node].disk.counts, dp->incarnation);
-        assert_int_equal(w->node[node].disk.promise, 0);
+        assert_true(w->node[node].disk.promise == 0 || w->node[node].disk.recovers);
+        dp->disowned = false;
         members_read(&dp->members, body + sizeof(members), members.members);
         dp->counts = true;
         role_set(w, node, LS_ROLE_SEALED);
@@ -256,6 +271,7 @@ void world_dataplane_order(struct world *w, uint16_t node, const struct ls_contr
         break;
     case LS_CONTROL_JOIN:
         memcpy(&join, body, sizeof(join));
+        assert_false(dp->disowned);
         if (dp->epoch != join.epoch || dp->incarnation != join.incarnation || dp->counts) {
             done(node, h->id, EINVAL, "another epoch");
             break;

@@ -36,12 +36,12 @@ static void test_pauses(void **state)
     assert_int_equal(ls_timeline_init(&t, 1), 0);
     ls_timeline_begin(&t, 100 * MS);
     ls_timeline_note(&t, 101 * MS, true);
-    ls_timeline_note(&t, 103 * MS - 1, true);
+    ls_timeline_note(&t, 104 * MS - 1, true);
     assert_int_equal(t.pauses, 0);
-    ls_timeline_note(&t, 104 * MS, false); /* a failure ends no pause */
+    ls_timeline_note(&t, 105 * MS, false); /* a failure ends no pause */
     ls_timeline_note(&t, 110 * MS, true);
     assert_int_equal(t.pauses, 1);
-    assert_int_equal(t.pause[0].from_ns, 103 * MS - 1);
+    assert_int_equal(t.pause[0].from_ns, 104 * MS - 1);
     assert_int_equal(t.pause[0].to_ns, 110 * MS);
     ls_timeline_end(&t, 111 * MS);
     assert_int_equal(t.pauses, 1);

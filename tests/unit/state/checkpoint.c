@@ -499,6 +499,29 @@ static void mend(struct bench *b)
     }
 }
 
+/* An older generation's only where that is asked for, a newer one's never. */
+static void generations(void **state)
+{
+    struct bench *b = *state;
+    const struct {
+        uint32_t generation;
+        bool older;
+        int error;
+    } tried[] = {{1, false, 0}, {1, true, 0}, {2, false, -EXDEV}, {2, true, 0}, {0, true, -EXDEV}, {0, false, -EXDEV}};
+    for (size_t i = 0; i < sizeof(tried) / sizeof(tried[0]); i++) {
+        struct ls_checkpoint_job job = {
+            .type = &ls_kv, .cluster = CLUSTER, .generation = tried[i].generation, .older = tried[i].older};
+        struct ls_grace grace = {0};
+        struct ls_image whole;
+        assert_int_equal(image_read(&b->image, &job, SESSIONS, &grace, &whole), tried[i].error);
+        if (tried[i].error != 0)
+            continue;
+        assert_int_equal(whole.older, tried[i].generation > 1);
+        ls_sessions_destroy(whole.sessions);
+        ls_kv.destroy(whole.machine);
+    }
+}
+
 #define HEAD(field) (sizeof(struct ls_checkpoint_block) + offsetof(struct ls_checkpoint_head, field))
 
 static void what_the_head_may_not_say(void **state)
@@ -709,6 +732,7 @@ int main(void)
         TEST(a_good_one_is_taken),
         TEST(damage_is_found_wherever_it_is),
         TEST(cut_short_at_every_edge),
+        TEST(generations),
         TEST(what_the_head_may_not_say),
         TEST(what_the_rest_may_not_say),
         TEST(too_many_sessions),
