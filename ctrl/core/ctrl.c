@@ -107,11 +107,16 @@ static void record_step(struct ls_ctrl *c)
         return;
     c->flight = c->next;
     c->writing = true;
-    c->io.persist(c->io.user, &c->flight);
+    if (ls_ctrl_mutant(VOTE_NOT_DURABLE)) {
+        struct ls_durable without = c->flight;
+
+        without.vote = c->flight.promise == c->disk.promise ? c->disk.vote : 0;
+        c->io.persist(c->io.user, &without);
+    } else {
+        c->io.persist(c->io.user, &c->flight);
+    }
     if (ls_ctrl_mutant(PROMISE_NOT_DURABLE))
         c->disk.promise = c->flight.promise;
-    if (ls_ctrl_mutant(VOTE_NOT_DURABLE) && c->disk.promise == c->flight.promise)
-        c->disk.vote = c->flight.vote;
     if (ls_ctrl_mutant(COUNT_BEFORE_DURABLE) && c->disk.incarnation == c->flight.incarnation)
         c->disk.counts = c->flight.counts;
 }
