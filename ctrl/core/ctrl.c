@@ -313,6 +313,16 @@ static void sealed_take(struct ls_ctrl *c, const struct ls_control_header *heade
     membership_take(&c->sealed_members, body + sizeof(sealed), sealed.members, sealed.members_seq);
 }
 
+/* Frames on the data network prove nothing by themselves. What comes from a known member's address is believed; of
+ * anybody else's epoch, as of a sequencer that this node's log does not name yet, some ctrl must have spoken. */
+static bool epoch_is_told(const struct ls_ctrl *c, const struct ls_control_epoch *seen)
+{
+    for (uint16_t node = 1; node <= LS_NODE_ID_MAX && seen->node == 0; node++)
+        if (c->peer[node].linked && c->peer[node].has_status && c->peer[node].status.epoch >= seen->epoch)
+            return true;
+    return seen->node != 0;
+}
+
 static void dataplane_take(struct ls_ctrl *c, const struct ls_control_header *header, const uint8_t *body)
 {
     struct ls_control_epoch epoch;
@@ -359,7 +369,7 @@ static void dataplane_take(struct ls_ctrl *c, const struct ls_control_header *he
                          "a frame of node %u carried epoch %" PRIu64 ", %" PRIu64
                          " is promised: no cluster gets so far ahead; nothing is promised",
                          epoch.node, (uint64_t)epoch.epoch, c->next.promise);
-        else if (c->phase == LS_CTRL_FULL && epoch.epoch > c->next.promise)
+        else if (c->phase == LS_CTRL_FULL && epoch.epoch > c->next.promise && epoch_is_told(c, &epoch))
             ctrl_promise(c, epoch.epoch, 0); /* one that joins starts over instead, at the new sequencer */
         break;
     case LS_CONTROL_REACHED:

@@ -280,7 +280,20 @@ static const char *changed_check(const uint8_t *body, size_t rest)
     return (changed.seq == 0) != (changed.refused != 0) ? sense_wrong : NULL;
 }
 
-/* HANDED, EPOCH_SEEN: an epoch and a node. */
+/* EPOCH_SEEN: an epoch, and a node unless it was a stranger's frame. */
+static const char *seen_check(const uint8_t *body, size_t rest)
+{
+    struct ls_control_epoch epoch;
+
+    (void)rest;
+    memcpy(&epoch, body, sizeof(epoch));
+    if (epoch.zero16 != 0 || epoch.zero32 != 0)
+        return zero_wrong;
+    return epoch.epoch == 0 || epoch.incarnation != 0 || (epoch.node != 0 && !id_is_valid(epoch.node)) ? sense_wrong
+                                                                                                       : NULL;
+}
+
+/* HANDED: an epoch and a node. */
 static const char *node_check(const uint8_t *body, size_t rest)
 {
     struct ls_control_epoch epoch;
@@ -382,7 +395,7 @@ static const struct shape shapes[] = {
     {LS_CONTROL_HANDED, ANSWERS, sizeof(struct ls_control_epoch), false, node_check},
     {LS_CONTROL_CHECKPOINT_DONE, ANSWERS, sizeof(struct ls_control_checkpoint), true, checkpoint_done_check},
     {LS_CONTROL_READY, EVENT, sizeof(struct ls_control_ready), false, ready_check},
-    {LS_CONTROL_EPOCH_SEEN, EVENT, sizeof(struct ls_control_epoch), false, node_check},
+    {LS_CONTROL_EPOCH_SEEN, EVENT, sizeof(struct ls_control_epoch), false, seen_check},
     {LS_CONTROL_ROLE, EVENT, sizeof(struct ls_control_role), false, role_check},
     {LS_CONTROL_REACHED, EVENT, sizeof(struct ls_control_epoch), false, reached_check},
     {LS_CONTROL_MEMBERS, EVENT, sizeof(struct ls_control_members), true, members_check},

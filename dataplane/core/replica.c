@@ -342,7 +342,8 @@ static void input_member(struct ls_replica *r, const struct ls_frame *frame, con
     bool silent = r->role == LS_ROLE_OUTSIDE && !ls_mutant(OUTSIDE_ACKS);
     if (header->epoch > r->epoch) {
         if (from_sequencer && !silent)
-            epoch_seen(r, header->epoch, header->sender, now_ns);
+            epoch_seen(r, header->epoch, peer != NULL && ls_addr_equal(frame->peer, peer->addr) ? header->sender : 0,
+                       now_ns);
         else
             ls_count(r->counters, drop_epoch_new);
         return;

@@ -60,6 +60,8 @@ def test_foreign_and_damaged_frames():
                                    wire.kv_op(wire.KV_PUT, b"key", b"damaged"), client.slot)
         good = wire.frame(wire.REQUEST, body, cluster.cluster_id)
         node = cluster.nodes[cluster.sequencer()]
+        other = next(n for n in cluster.nodes if n != node.number)
+        epoch = cluster.status(node.number)["epoch"]
 
         order = struct.pack("<QQQQQ", 0, 0, 8, 0, 0) + bytes(8)
 
@@ -89,8 +91,13 @@ def test_foreign_and_damaged_frames():
             ("drop_direction", wire.frame(wire.REPLY, bytes(8), cluster.cluster_id)),
             ("drop_direction", wire.frame(wire.ORDER, order, cluster.cluster_id)),
             # a stranger that says it is node 2, but does not write from that node's address; one that is nobody
-            ("drop_sender", wire.frame(wire.ORDER, order, cluster.cluster_id, sender=2, incarnation=1, epoch=1)),
-            ("drop_sender", wire.frame(wire.ORDER, order, cluster.cluster_id, sender=60, incarnation=1, epoch=9)),
+            ("drop_second_sequencer", wire.frame(wire.ORDER, order, cluster.cluster_id, sender=other, incarnation=1 << 62,
+                                                 epoch=epoch)),
+            ("drop_sender", wire.frame(wire.ACK, bytes(56), cluster.cluster_id, sender=60, incarnation=1, epoch=epoch)),
+            # epochs that no node's control process knows of: nothing is promised
+            ("drop_epoch_new", wire.frame(wire.ORDER, order, cluster.cluster_id, sender=60, incarnation=1, epoch=epoch + 1)),
+            ("drop_epoch_new", wire.frame(wire.ORDER, order, cluster.cluster_id, sender=other, incarnation=1 << 62,
+                                          epoch=epoch + 7)),
         ]
         before_state = _totals(cluster)
         for reason, data in cases:

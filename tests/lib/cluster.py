@@ -290,8 +290,9 @@ class Cluster:
                     child.kill()
                 child.wait()
         for number in self.nodes:
-            with contextlib.suppress(Exception):
-                self.signal(number, DATAPLANE, signal.SIGCONT)
+            for program in (DATAPLANE, CTRL):
+                with contextlib.suppress(Exception):
+                    self.signal(number, program, signal.SIGCONT)
             with contextlib.suppress(Exception):
                 self.stop_node(number)
         if self.network is not None:
