@@ -142,7 +142,10 @@ class Cluster:
         content = {
             "cluster": {"name": "test", "id": f"{self.cluster_id:016x}"},
             "machine": self.machine,
-            "idle": "yield",
+            # Not yield: on cores that nodes and clients share, pollers that yield at every turn kept tasks that the
+            # kernel had interrupted from going on, and with them its grace periods: a killed process took half a
+            # minute to be gone, and as long to start again.
+            "idle": "sleep",
             "hugepages": "no",
             "memory": "64MiB",
             "faults_allowed": "yes",
@@ -153,7 +156,7 @@ class Cluster:
                 "prefix": PREFIX_BITS,
                 "ctrl": f"{node.ctrl_ip}:{CTRL_PORT}",
                 "lcores": {
-                    # nodes take turns on the CPUs; they share them politely (idle: yield)
+                    # nodes take turns on the CPUs
                     "net": cpus[node.number % len(cpus)],
                     "apply": cpus[node.number % len(cpus)],
                 },
