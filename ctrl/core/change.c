@@ -97,6 +97,8 @@ static bool wanted(struct ls_ctrl *c, struct ls_membership *to)
     bool changed = false;
 
     *to = (struct ls_membership){.seq = c->members.seq};
+    if (c->change.step == CHANGE_ADD && ls_membership_find(&c->members, node) != NULL)
+        return false;
     for (uint32_t i = 0; i < c->members.count; i++) {
         struct ls_member m = c->members.member[i];
         if (c->change.step == CHANGE_ADD && m.node > node && !changed && n < LS_MEMBERS_MAX) {

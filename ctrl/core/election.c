@@ -404,6 +404,23 @@ static void above_step(struct ls_ctrl *c)
         ctrl_stand(c, false);
 }
 
+/* A sequencer without a majority leaves it to the others, and they may find that they cannot do without its log. Then
+ * it asks as any other who misses a sequencer; whoever still hears one denies it. */
+static void asked_step(struct ls_ctrl *c)
+{
+    struct election *e = &c->election;
+    uint64_t due = e->due_ns > c->unfit_until_ns ? e->due_ns : c->unfit_until_ns;
+
+    if (e->due_ns == 0 || deposed(c) || !could_win(c) || !may_stand(c))
+        return;
+    if (c->now < due) {
+        ctrl_wake(c, due);
+        return;
+    }
+    e->due_ns = 0;
+    prevote_begin(c);
+}
+
 static void idle_step(struct ls_ctrl *c)
 {
     struct election *e = &c->election;
@@ -413,7 +430,10 @@ static void idle_step(struct ls_ctrl *c)
         if (c->role == LS_ROLE_SEQUENCER)
             e->tries = 0;
         c->suspecting = false;
-        e->due_ns = 0;
+        if (c->stuck)
+            asked_step(c);
+        else
+            e->due_ns = 0;
         return;
     }
     if (!may_stand(c) || c->ballot.stage != BALLOT_NONE || !ctrl_sequencer_gone(c)) {

@@ -257,6 +257,13 @@ static void image_read(struct sim *sim, struct sim_host *host)
         return;
     }
     sim_check_image(sim, node, &bulk->image);
+    /* Nobody asked for it: it is there to be refused, as one that is older than the log. */
+    if (host->transfer.stray && bulk->image.cut.position >= node->log->end) {
+        image_drop(bulk);
+        bulk->step = SIM_BULK_IDLE;
+        transfer_end(sim, host, ECANCELED);
+        return;
+    }
     struct ls_order order = {.id = UINT64_MAX, .kind = LS_ORDER_REBASE, .image = &bulk->image};
     if (ls_spsc_room(&node->seam.orders) == 0 || !ls_spsc_push(&node->seam.orders, &order)) {
         again(sim, host, 100 * SIM_US);

@@ -156,6 +156,8 @@ static void members_take(struct sim *sim, const struct sim_node *node, const str
                         record->seq, before->members_seq, epoch->first_seq, l->canon_seq);
     }
     record->members_seq = record->seq;
+    if (before->members_seq != 0)
+        sim_fault_now(sim, node->index);
     SIM_TRACE(sim, "n%u: entry %lu makes the members %x, voters %x", node->id, record->seq, record->members,
               record->voters);
 }
@@ -213,7 +215,8 @@ static void epoch_open(struct sim *sim, struct sim_node *node, const struct ls_e
                     opening.sequencer, opening.incarnation);
     if (!node->counts)
         sim_violate(sim, "C5", "node %u opens epoch %lu though it lost its memory", node->id, opening.epoch);
-    if (sim->lost)
+    /* Who voted before it lost its memory has been asked: its vote says how far it got. */
+    if (sim->lost && !sim_is_elected(sim, node, opening.epoch))
         sim_violate(sim, "C6", "node %u opens epoch %lu though a majority has lost its memory", node->id,
                     opening.epoch);
     if (sim_is_run_by_ctrl(sim) && sim->host[node->index].disk.promise < opening.epoch)
@@ -230,6 +233,7 @@ static void epoch_open(struct sim *sim, struct sim_node *node, const struct ls_e
     if (entry->seq - 1 < before || node->path[before] != l->canon[before])
         sim_violate(sim, "E6", "epoch %lu of node %u begins at seq %lu without all %lu entries committed before",
                     opening.epoch, node->id, entry->seq, before);
+    sim->lost = false;
     epoch->opened = true;
     epoch->node = node->id;
     epoch->incarnation = node->incarnation;
@@ -567,6 +571,11 @@ void sim_check_node(struct sim *sim, struct sim_node *node)
     ls_replica_view(node->replica, &view);
     if (node->log->base != node->base)
         check_rebased(sim, node, &view);
+    else if (node->log->filled > node->filled && view.role == LS_ROLE_UNVERIFIED &&
+             node->view.role == LS_ROLE_UNVERIFIED && view.epoch == node->view.epoch)
+        sim_violate(sim, "L5", "node %u writes log bytes %lu to %lu in epoch %lu, unverified", node->id, node->filled,
+                    node->log->filled, view.epoch);
+    node->filled = node->log->filled;
     sim_check_log(sim, node);
     if (view.epoch != node->view.epoch || view.role != node->view.role || view.role == LS_ROLE_FOLLOWER)
         check_role(sim, node, &view);

@@ -145,6 +145,13 @@ void sim_check_record(struct sim *sim, struct sim_host *host, const struct ls_du
 
 /* ---- orders: the record says it first ---- */
 
+bool sim_is_elected(const struct sim *sim, const struct sim_node *node, uint64_t epoch)
+{
+    const struct sim_host *host = &sim->host[node->index];
+    uint32_t grants = 1u << host->index | (host->stood.epoch == epoch ? host->grants : 0);
+    return is_majority(grants, sim->ledger.record[node->path[node->last_seq]].voters);
+}
+
 /* E5: votes are counted by the membership of the candidate's own sealed log. */
 static void check_elected(struct sim *sim, const struct sim_host *host, uint64_t epoch)
 {
@@ -219,6 +226,7 @@ static void check_admitted(struct sim *sim, struct sim_node *node, const struct 
         epoch->admitted[index] = event->last_seq;
         epoch->acked[index] = 0;
         sim->stats.admitted++;
+        sim_net_ack_again(sim, index);
     }
 }
 
@@ -241,9 +249,15 @@ void sim_check_event(struct sim *sim, struct sim_node *node, const struct ls_eve
 
 /* ---- messages between ctrls ---- */
 
-static void check_vote(struct sim *sim, struct sim_host *host, const struct ls_peer_vote *vote)
+static void check_vote(struct sim *sim, struct sim_host *host, uint16_t to, const struct ls_peer_vote *vote)
 {
     uint32_t id = host->index + 1;
+    const struct sim_node *node = &sim->node[host->index];
+    uint32_t voters = sim->ledger.record[node->path[node->last_seq]].voters;
+    if (node->replica != NULL && node->view.role == LS_ROLE_SEALED && node->view.epoch == vote->epoch &&
+        !(voters >> (to - 1) & 1))
+        sim_violate(sim, "E5", "node %u asks node %u for its vote in epoch %lu; by its log the voters are %x", id, to,
+                    vote->epoch, voters);
     const struct ls_durable *disk = &host->disk;
     if (disk->promise != vote->epoch || disk->vote != id)
         sim_violate(sim, "E4", "node %u stands for epoch %lu; its record promises %lu and votes for %u", id,
@@ -302,7 +316,12 @@ static void check_join_reply(struct sim *sim, const struct sim_host *host, uint1
         return;
     uint32_t said = host->confirmed[index] | 1u << host->index | 1u << index;
     uint32_t voters = sim->ledger.record[node->path[node->last_seq]].voters;
-    if (!is_majority(said, voters))
+    /* The membership may change between the admission and its confirmation: what the joiner's older incarnations
+     * promised they promised by the one before. */
+    uint64_t seq = node->last_seq;
+    while (seq > 0 && sim->ledger.record[node->path[seq]].end > reply->reach)
+        seq--;
+    if (!is_majority(said, voters) && !is_majority(said, sim->ledger.record[node->path[seq]].voters))
         sim_violate(sim, "P2", "node %u admits node %u to epoch %lu, confirmed by %x alone, voters are %x",
                     host->index + 1, to, reply->epoch, said, voters);
 }
@@ -343,7 +362,7 @@ void sim_check_peer_message(struct sim *sim, struct sim_host *host, uint16_t to,
     if (header.type == LS_PEER_JOIN_REPLY)
         check_join_reply(sim, host, to, &body.join_reply);
     if (header.type == LS_PEER_VOTE)
-        check_vote(sim, host, &body.vote);
+        check_vote(sim, host, to, &body.vote);
     else if (header.type == LS_PEER_VOTE_REPLY && body.reply.denied == 0)
         check_grant(sim, host, to, &body.reply);
 }

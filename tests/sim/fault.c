@@ -116,6 +116,9 @@ static void record_lose(struct sim *sim, uint32_t index)
     struct sim_host *host = &sim->host[index];
     if (!host->on || host->forged || host->disk.promise == 0 || !sim_may_lose(sim, index))
         return;
+    /* What a learner promised counts nowhere: one that nobody remembers may as well be new. */
+    if (!(sim_voters(sim) >> index & 1))
+        return;
     /* A node that is gone for good is one voter less for ever. */
     uint32_t forged = 0;
     for (uint32_t i = 0; i < sim->config.nodes; i++)
@@ -254,6 +257,29 @@ void sim_fault_start(struct sim *sim)
         sim_queue_push(&sim->queue, (struct sim_event){.time = 3 * SIM_MS + sim_rng_spread(&sim->rng_faults,
                                                                                            sim->config.fault_every_ns),
                                                        .type = SIM_EVENT_FAULT});
+}
+
+/* The sequencer is cut off, or dies, with an entry in its log that hardly anybody else has. */
+void sim_fault_now(struct sim *sim, uint32_t node)
+{
+    if (sim->healed || sim->script != NULL || sim->config.fault_every_ns == 0 || sim->config.command_every_ns == 0 ||
+        sim_rng_below(&sim->rng_faults, 2) == 0)
+        return;
+    struct sim_fault *fault = NULL;
+    for (uint32_t i = 0; i < SIM_FAULTS_MAX && fault == NULL; i++)
+        fault = sim->fault[i].until == 0 ? &sim->fault[i] : NULL;
+    if (fault == NULL)
+        return;
+    memset(fault, 0, sizeof(*fault));
+    fault->kind = SIM_FAULT_PARTITION;
+    fault->node = node;
+    fault->until = sim->now + SIM_MS + sim_rng_spread(&sim->rng_faults, sim->config.fault_ns);
+    uint32_t nodes = (1u << sim->config.nodes) - 1;
+    uint32_t with = (ends_random(sim) & ends_random(sim) & nodes) | 1u << node;
+    cut_between(fault, with, nodes & ~with);
+    cut_ctrls(sim, fault);
+    SIM_TRACE(sim, "fault: node %u and %x are cut off until %lu", node + 1, with, fault->until);
+    sim_net_cuts_update(sim);
 }
 
 void sim_fault_turn(struct sim *sim)

@@ -23,6 +23,8 @@ void sim_net_reset(struct sim *sim)
     memset(sim->fault, 0, sizeof(sim->fault));
     sim->lossy_ppm = 0;
     sim->replays = 0;
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
+        sim->last_ack[i].length = 0;
 }
 
 static uint32_t packet_take(struct sim *sim)
@@ -230,6 +232,16 @@ static void mischief(struct sim *sim, const struct sim_packet *packet, uint32_t 
     const struct sim_config *c = &sim->config;
     struct sim_rng *rng = &sim->rng_net;
     if (c->replay_ppm > 0) {
+        const struct ls_ack_body *ack = (const void *)(packet->data + LS_FRAME_HEADER_SIZE);
+        if (ls_frame_header(packet->data)->type == LS_FRAME_ACK && to < SIM_NODES_MAX &&
+            (ack->flags & (LS_ACK_VERIFIED | LS_ACK_JOINING)) == LS_ACK_VERIFIED) {
+            memcpy(sim->last_ack[from].data, packet->data, packet->length);
+            sim->last_ack[from].length = packet->length;
+            sim->last_ack[from].from = packet->from;
+            sim->last_ack[from].to = packet->to;
+            sim->last_ack[from].end = (uint16_t)to;
+            sim->last_ack[from].replayed = true;
+        }
         remember(sim, packet, from, to);
         if (sim->replays > 0 && sim_rng_chance(rng, c->replay_ppm)) {
             const struct sim_packet *old = &sim->packet[sim->replay[sim_rng_below(rng, sim->replays)]];
@@ -237,7 +249,9 @@ static void mischief(struct sim *sim, const struct sim_packet *packet, uint32_t 
             sim->stats.replayed++;
         }
     }
-    if (sim_rng_chance(rng, c->astray_ppm))
+    /* Questions for log bytes most of all: who is asked must know by itself whether its own are right. */
+    bool asks = ls_frame_header(packet->data)->type == LS_FRAME_FETCH && c->astray_ppm > 0;
+    if (sim_rng_chance(rng, asks ? 500000 : c->astray_ppm))
         launch_copy(sim, packet, from, (uint32_t)sim_rng_below(rng, sim->config.nodes), false);
     if (sim_rng_chance(rng, c->garbage_ppm))
         launch_copy(sim, packet, from, to, true);
@@ -252,6 +266,16 @@ static void mischief(struct sim *sim, const struct sim_packet *packet, uint32_t 
         made->damaged = true;
         launch(sim, index, from, to);
     }
+}
+
+/* A node comes back, and what its older incarnation acknowledged arrives only now. */
+void sim_net_ack_again(struct sim *sim, uint32_t node)
+{
+    const struct sim_packet *old = &sim->last_ack[node];
+    if (old->length == 0 || sim->healed || sim->script != NULL || sim->config.replay_ppm == 0)
+        return;
+    launch_copy(sim, old, node, old->end, false);
+    sim->stats.replayed++;
 }
 
 const char *sim_end_name(uint32_t end, char *room)

@@ -187,6 +187,7 @@ struct sim_node {
     uint64_t acked_seq;       /* highest entry that it acknowledged so that it counted */
     uint64_t installed_epoch; /* is (or was) its sequencer */
     uint64_t verifications;   /* counter as of the last turn */
+    uint64_t filled;          /* log bytes that it holds, as of the last turn */
 };
 
 /* A script's order on its way to a node that has no ctrl. */
@@ -402,6 +403,7 @@ struct sim {
     uint32_t lossy_ppm;
     uint64_t fault_at;
     uint32_t replay[SIM_REPLAYS];
+    struct sim_packet last_ack[SIM_NODES_MAX]; /* that counted; its end: whom it went to; length 0: none */
     uint32_t replays;
     uint32_t operations_left;
     bool healed;
@@ -451,6 +453,7 @@ void sim_net_deliver(struct sim *sim, uint32_t packet);
 void sim_packet_free(struct sim *sim, uint32_t packet);
 uint32_t sim_end_of(const struct sim *sim, struct ls_addr addr); /* SIM_NONE: nobody */
 void sim_net_cuts_update(struct sim *sim);
+void sim_net_ack_again(struct sim *sim, uint32_t node);
 const char *sim_end_name(uint32_t end, char *room);
 #define SIM_END_NAME(end) sim_end_name((end), (char[8]){0})
 
@@ -522,6 +525,8 @@ void sim_tell_events(struct sim *sim, struct sim_node *node);
 const char *sim_fault_name(enum sim_fault_kind kind);
 void sim_fault_start(struct sim *sim);
 void sim_fault_turn(struct sim *sim);
+/* Something decisive happens at this node: in some schedules trouble begins just then. */
+void sim_fault_now(struct sim *sim, uint32_t node);
 void sim_heal(struct sim *sim);
 
 /* ---- client.c ---- */
@@ -550,7 +555,8 @@ void sim_check_refused(struct sim *sim, struct sim_host *host, const struct sim_
 void sim_check_cut(struct sim *sim, const struct sim_node *node, const struct ls_cut *cut);
 void sim_check_image(struct sim *sim, const struct sim_node *node, const struct ls_image *image);
 void sim_check_lost(struct sim *sim);
-bool sim_is_run_by_ctrl(const struct sim *sim);           /* else by a script */
+bool sim_is_elected(const struct sim *sim, const struct sim_node *node, uint64_t epoch); /* by votes that were given */
+bool sim_is_run_by_ctrl(const struct sim *sim);                                          /* else by a script */
 uint32_t sim_sequencer(const struct sim *sim);            /* index of the newest epoch's, SIM_NONE: none */
 uint32_t sim_members(const struct sim *sim);              /* mask: members by the newest membership that is committed */
 uint32_t sim_voters(const struct sim *sim);               /* ... voters */

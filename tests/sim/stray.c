@@ -71,7 +71,12 @@ void sim_stray_turn(struct sim *sim, struct sim_host *host)
         stray = (struct ls_order){
             .kind = LS_ORDER_INSTALL, .epoch = node->view.epoch + 1, .incarnation = node->incarnation};
         push(sim, node, &stray, "open an epoch that it is not sealed at");
-    } else if (node->view.role == LS_ROLE_FOLLOWER && node->counts && may(sim, node, 4000)) {
+    } else if (node->counts && node->view.role == LS_ROLE_FOLLOWER && may(sim, node, 4000)) {
         sim_bulk_stray(sim, host);
+    } else if (node->counts &&
+               (node->view.role == LS_ROLE_UNVERIFIED || node->view.role == LS_ROLE_SEALED ||
+                node->view.role == LS_ROLE_BEHIND) &&
+               may(sim, node, 100)) {
+        sim_bulk_stray(sim, host); /* what comes and is not older than its log is dropped on the way */
     }
 }

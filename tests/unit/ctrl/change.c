@@ -140,6 +140,19 @@ static void test_add_and_promote(void **state)
     world_end(&w);
 }
 
+/* A dataplane that was slow answers a question of before; what it was asked for again must not be asked for twice. */
+static void test_add_answered_late(void **state)
+{
+    (void)state;
+    opened(4, 3);
+    w.node[1].dp.changed_late = true;
+    world_command(&w, 1, LS_COMMAND_MEMBER_ADD, 0, 4, false, 1);
+    done_within(500 * MS);
+    expect(0, "node 4 is a learner now");
+    assert_int_equal(world_view(&w, 1).members.count, 4);
+    world_end(&w);
+}
+
 static void test_replace(void **state)
 {
     (void)state;
@@ -251,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_add_and_promote),   cmocka_unit_test(test_replace),
         cmocka_unit_test(test_removal_refused),   cmocka_unit_test(test_command_without_sequencer),
         cmocka_unit_test(test_command_cancelled), cmocka_unit_test(test_command_outlives_dataplane),
+        cmocka_unit_test(test_add_answered_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

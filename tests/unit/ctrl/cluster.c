@@ -194,6 +194,26 @@ static void test_one_way_loss(void **state)
     world_end(&w);
 }
 
+/* A stuck sequencer leaves it to the others, who find that they need its log: it stands again. */
+static void test_stuck_and_needed(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    w.data_cut[1][3] = w.data_cut[3][1] = w.data_cut[2][3] = w.data_cut[3][2] = true;
+    world_append(&w, 1, 5); /* nodes 1 and 2 hold it */
+    world_run(&w, 5 * MS);
+    w.data_cut[1][2] = w.data_cut[2][1] = true;
+    for (uint64_t end = w.now + 2000 * MS; w.now < end && w.node[3].disk.promise < 2;)
+        world_run(&w, 100000);
+    assert_int_equal(w.node[3].disk.promise, 2);
+    world_kill_dataplane(&w, 2);
+    world_run(&w, 1000 * MS);
+    memset(w.data_cut, 0, sizeof(w.data_cut));
+    assert_true(world_settle(&w, 3, 2000 * MS));
+    assert_int_equal(world_sequencer(&w), 1);
+    world_end(&w);
+}
+
 /* The sequencer is heard and hears nobody: it says that it is stuck, another one is elected, and it stays so. */
 static void test_deaf_sequencer(void **state)
 {
@@ -743,6 +763,7 @@ int main(void)
         cmocka_unit_test(test_better_log_stands),
         cmocka_unit_test(test_one_way_loss),
         cmocka_unit_test(test_deaf_sequencer),
+        cmocka_unit_test(test_stuck_and_needed),
         cmocka_unit_test(test_voter_restarts),
         cmocka_unit_test(test_voter_ctrl_restarts),
         cmocka_unit_test(test_record_fails),

@@ -39,6 +39,7 @@ struct dataplane {
     uint16_t handing;
     uint64_t hand_id, hand_until_ns;
     uint64_t turns;
+    bool changed_late; /* the answer to the next CHANGE comes when ctrl no longer waits for it */
     bool hung;
     uint64_t damaged;
     uint64_t digest_flip;

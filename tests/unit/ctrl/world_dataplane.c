@@ -234,6 +234,9 @@ static void order_change(struct world *w, uint16_t node, uint64_t id, const uint
         body.seq = dp->last;
         members_refresh(w, node);
     }
+    if (dp->changed_late)
+        id = 0;
+    dp->changed_late = false;
     world_to_ctrl(node, LS_CONTROL_CHANGED, id, &body, sizeof(body), NULL, 0);
 }
 
