@@ -663,6 +663,25 @@ static void test_two_halted(void **state)
     world_end(&w);
 }
 
+/* The sequencer loses the data network alone: its ctrl still talks, stands above who stands against it, and wins. */
+static void test_sequencer_without_data(void **state)
+{
+    (void)state;
+    for (uint32_t stagger = 0; stagger < 40; stagger++) {
+        opened(3, 3);
+        world_run(&w, 3 * MS + stagger * 250000);
+        world_isolate(&w, 1, false, true, true);
+        /* as when the others' candidate is not elected at once: the old one has learned of its promise */
+        world_link(&w, 2, 3, false);
+        world_run(&w, 40 * MS);
+        world_link(&w, 2, 3, true);
+        world_run(&w, 4000 * MS);
+        assert_int_not_equal(world_sequencer(&w), 0);
+        assert_int_not_equal(world_sequencer(&w), 1);
+        world_end(&w);
+    }
+}
+
 static void test_drift(void **state)
 {
     (void)state;
@@ -787,6 +806,7 @@ int main(void)
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_drift_split),
         cmocka_unit_test(test_halted),
+        cmocka_unit_test(test_sequencer_without_data),
         cmocka_unit_test(test_links_cut),
         cmocka_unit_test(test_absurd_epoch),
     };
