@@ -370,7 +370,7 @@ static const char *body_take(struct ls_ctrl *c, uint16_t node, const struct ls_p
             ctrl_stand(c, true);
         return NULL;
     default:
-        if (h->asker != 0)
+        if (h->asker != 0 || h->type == LS_PEER_COMMAND_REPLY)
             answer_take(c, node, h, body);
         else
             question_take(c, node, h, body);

@@ -163,7 +163,9 @@ const char *ls_peer_check(const struct ls_peer_identity *self, uint16_t from, co
     size -= sizeof(header);
     if (shape->open_end ? size < shape->size : size != shape->size)
         return "a peer's message whose body is not of its type's size";
-    if (shape->question != (header.id != 0) || shape->answer != (header.asker != 0))
+    /* A command may be asked before the asker ever had a dataplane; its answer is taken by its number alone. */
+    if (shape->question != (header.id != 0) ||
+        (shape->answer != (header.asker != 0) && header.type != LS_PEER_COMMAND_REPLY))
         return "a peer's message with a number or an asker where there is none, or without one";
     return body_check(header.type, bytes + sizeof(header), size);
 }

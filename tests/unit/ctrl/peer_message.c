@@ -164,6 +164,7 @@ static void test_commands(void **state)
     command.promote = 2;
     refused(make(LS_PEER_COMMAND, 1, 0, &command, sizeof(command)), "does not exist");
     assert_null(ls_peer_check(&self, 2, bytes, make(LS_PEER_COMMAND_REPLY, 1, 4, &reply, sizeof(reply.head) + 3)));
+    assert_null(ls_peer_check(&self, 2, bytes, make(LS_PEER_COMMAND_REPLY, 1, 0, &reply, sizeof(reply.head) + 3)));
     refused(make(LS_PEER_COMMAND_REPLY, 1, 4, &reply, sizeof(reply.head) + 4), "another text");
     reply.head.length = LS_PEER_TEXT_MAX + 1;
     refused(make(LS_PEER_COMMAND_REPLY, 1, 4, &reply, sizeof(reply)), "another text");
