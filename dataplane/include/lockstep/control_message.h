@@ -71,7 +71,7 @@ struct ls_control_header {
 struct ls_control_epoch {
     uint64_t epoch;
     uint64_t incarnation; /* INSTALL, COUNT, REACHED: which incarnation is meant; else 0 */
-    uint16_t node;        /* EPOCH_SEEN: who sent it, 0: no member that is known here; HANDED: who holds everything; else 0 */
+    uint16_t node; /* EPOCH_SEEN: who sent it, 0: no member that is known here; HANDED: who holds everything; else 0 */
     uint16_t zero16;
     uint32_t zero32;
 } LS_PACKED;

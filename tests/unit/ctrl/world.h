@@ -74,11 +74,11 @@ struct node {
 struct world {
     uint64_t now;
     struct node node[NODES];
-    uint64_t link_ns; /* how long a message between ctrls takes; 0: as on an idle network */
+    uint64_t link_ns;            /* how long a message between ctrls takes; 0: as on an idle network */
     bool link_cut[NODES][NODES]; /* ctrl */
     bool data_cut[NODES][NODES]; /* one way */
-    uint64_t opened[OPENED]; /* epochs, newest ones */
-    uint32_t committed; /* entries of the canonical log */
+    uint64_t opened[OPENED];     /* epochs, newest ones */
+    uint32_t committed;          /* entries of the canonical log */
     uint64_t canon[ENTRIES];
     uint32_t done_count;
     uint64_t done_token;
