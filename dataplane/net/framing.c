@@ -26,6 +26,7 @@
 #define ANNOUNCEMENTS        3
 #define ANNOUNCE_INTERVAL_NS (1000ull * 1000 * 1000)
 #define DEFEND_INTERVAL_NS   (10 * ANNOUNCE_INTERVAL_NS) /* RFC 5227 */
+#define KEEP_INTERVAL_NS     ANNOUNCE_INTERVAL_NS        /* looks at those to be kept */
 
 static const uint8_t mac_broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 static const uint8_t mac_zero[6];
@@ -182,6 +183,7 @@ int ls_framing_init(struct ls_framing *framing, const struct ls_framing_config *
     put16(ip + IP_HEADER, config->addr.port);
     framing->header_sum = ls_internet_sum(0, ip, IP_HEADER);
     framing->announcements = ANNOUNCEMENTS;
+    framing->keep_ns = UINT64_MAX;
     return 0;
 }
 
@@ -327,6 +329,22 @@ static const uint8_t *resolve(struct ls_framing *f, uint32_t ip, uint64_t now_ns
     if (!fresh || now_ns - neighbour->confirmed_ns > f->config.neighbour_age_ns / 2)
         ask(f, neighbour, hop, now_ns);
     return fresh ? neighbour->mac : NULL;
+}
+
+void ls_framing_keep(struct ls_framing *framing, const struct ls_addr *peer, uint32_t n)
+{
+    framing->kept = n < LS_MEMBERS_MAX ? n : LS_MEMBERS_MAX;
+    for (uint32_t i = 0; i < framing->kept; i++)
+        framing->keep[i] = peer[i].ip;
+    framing->keep_ns = framing->kept > 0 ? 0 : UINT64_MAX;
+}
+
+void ls_framing_keep_up(struct ls_framing *framing, uint64_t now_ns)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < framing->kept; i++)
+        all = resolve(framing, framing->keep[i], now_ns) != NULL && all;
+    framing->keep_ns = now_ns + (all ? KEEP_INTERVAL_NS : LS_NEIGHBOUR_ASK_MIN_NS);
 }
 
 bool ls_framing_lookup(const struct ls_framing *framing, uint32_t ip, uint64_t now_ns, uint8_t mac[6])
