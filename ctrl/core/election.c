@@ -65,8 +65,10 @@ bool ctrl_sequencer_gone(struct ls_ctrl *c)
         if (c->disk.vote != 0 && c->disk.vote != c->config.node && c->peer[c->disk.vote].has_status &&
             !ctrl_peer_says(c, c->disk.vote, LS_PEER_ALIVE))
             return true;
+        if (c->now >= c->epoch_since_ns + c->times.suspect_min)
+            return true;
         ctrl_wake(c, c->epoch_since_ns + c->times.suspect_min);
-        return c->now >= c->epoch_since_ns + c->times.suspect_min;
+        return false;
     }
     if (c->now < c->sequencer_since_ns + c->times.suspect_min)
         return false;

@@ -291,8 +291,9 @@ static void damage_step(struct ls_ctrl *c)
     if (ls_drift_split(&c->drift, &c->members, c->config.node)) {
         if (c->split_since_ns == 0)
             c->split_since_ns = c->now;
-        ctrl_wake(c, c->split_since_ns + SPLIT_NS);
-        if (!c->split_said && c->now >= c->split_since_ns + SPLIT_NS) {
+        if (c->now < c->split_since_ns + SPLIT_NS) {
+            ctrl_wake(c, c->split_since_ns + SPLIT_NS);
+        } else if (!c->split_said) {
             c->split_said = true;
             ctrl_problem(c, "the states of the members differ, and no majority of them agrees: nothing is done by "
                             "itself. Compare checkpoints of all nodes (lockstep checkpoint create, list)");
