@@ -40,6 +40,7 @@ struct peer {
     bool has_status;
     bool odd_said;
     uint64_t backwards_ns; /* since when this link brings an incarnation below `incarnation`; 0: it does not */
+    bool backwards;        /* ... or did an older link, and nothing better came since */
     uint64_t incarnation;  /* highest ever heard of it */
     uint64_t promise;
     uint64_t commit; /* from its HELLO */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Do the replicas hold the same state? Digests of the state after the same entry are compared; where a majority of
- * those who reported one agree, the others are named. To be asked when a report came, not at every reading of the page:
- * it compares all with all. Pure; ctrl's thread.
+ * those who reported one agree, the others are named. All are compared with all, once for each change of what was
+ * reported: it may be asked at every reading of the page. Pure; ctrl's thread.
  */
 #ifndef LOCKSTEP_CTRL_CORE_DRIFT_H
 #define LOCKSTEP_CTRL_CORE_DRIFT_H
@@ -18,6 +18,11 @@ struct ls_drift_reports {
 struct ls_drift {
     struct ls_drift_reports own;
     struct ls_drift_reports peer[LS_NODE_ID_MAX + 1];
+    /* What came of it; taken anew where a report changed, or other members are asked about. */
+    bool judged;
+    uint16_t self;
+    uint64_t members, odd; /* bit n: node n */
+    bool split;
 };
 
 /* Each report replaces the one before it of the same node: that of a rebuilt dataplane no longer holds the old one's.
@@ -28,9 +33,9 @@ void ls_drift_peer(struct ls_drift *drift, uint16_t node, const uint64_t *seqs, 
 void ls_drift_forget(struct ls_drift *drift, uint16_t node);
 
 /* Members (bit n: node n; `self` too) that differ from a majority of those that reported the same seq. */
-uint64_t ls_drift_odd(const struct ls_drift *drift, const struct ls_membership *members, uint16_t self);
+uint64_t ls_drift_odd(struct ls_drift *drift, const struct ls_membership *members, uint16_t self);
 
 /* Members differ and no majority can say who is wrong; the odd ones are not looked at again. */
-bool ls_drift_split(const struct ls_drift *drift, const struct ls_membership *members, uint16_t self);
+bool ls_drift_split(struct ls_drift *drift, const struct ls_membership *members, uint16_t self);
 
 #endif

@@ -561,9 +561,42 @@ static uint64_t admitting_epoch(const struct ls_ctrl *c)
     return epoch;
 }
 
-/* Voters that count no more, as they say themselves, leave too few to elect anyone; and no sequencer is left that could
- * admit them, for none lives or they have promised more than its epoch. Which log is the right one, nobody may guess.
- */
+static bool anything_is_committed(const struct ls_ctrl *c)
+{
+    bool is = c->has_sample && c->sample.commit > 0;
+
+    for (uint16_t node = 1; node <= LS_NODE_ID_MAX && !is; node++)
+        is = c->peer[node].linked && c->peer[node].has_status && c->peer[node].status.commit > 0;
+    return is;
+}
+
+/* Its record was rolled back or made anew: it knows less than it once said, or of no promise, and every voter made one
+ * before anything was committed with it. No sequencer can admit it: it never comes back under its id. */
+static bool record_is_gone(const struct ls_ctrl *c, uint16_t node)
+{
+    const struct peer *p = &c->peer[node];
+
+    return p->status.promise < p->promise || (p->status.promise == 0 && anything_is_committed(c));
+}
+
+/* Has this voter no memory, as it says itself, and can a sequencer of that epoch not bring it in? Whoever promised more
+ * asks for another one. */
+static bool voter_is_lost(const struct ls_ctrl *c, uint16_t node, uint64_t admitting)
+{
+    const struct peer *p = &c->peer[node];
+
+    if (node == c->config.node)
+        return (c->disk.counts != c->disk.incarnation || !c->running) && c->disk.promise > admitting;
+    if (p->backwards)
+        return true;
+    if (!p->linked || !p->has_status || (p->status.flags & LS_PEER_COUNTS) != 0)
+        return false;
+    return p->status.promise > admitting || record_is_gone(c, node);
+}
+
+/* Voters that count no more leave too few to elect anyone; and no sequencer is left that could admit them, for none
+ * lives, or they have promised more than its epoch, or their records are gone. Which log is the right one, nobody may
+ * guess. */
 static bool majority_is_lost(struct ls_ctrl *c)
 {
     uint64_t others = 0, lost = 0, admitting = admitting_epoch(c);
@@ -572,15 +605,10 @@ static bool majority_is_lost(struct ls_ctrl *c)
         return false;
     for (uint32_t i = 0; i < c->members.count; i++) {
         const struct ls_member *m = &c->members.member[i];
-        const struct peer *p = &c->peer[m->node];
-        bool own = m->node == c->config.node;
-        uint64_t promise = own ? c->disk.promise : p->status.promise;
 
         if (m->role != LS_MEMBER_VOTER)
             continue;
-        if ((own ? c->disk.counts != c->disk.incarnation || !c->running
-                 : p->linked && p->has_status && !(p->status.flags & LS_PEER_COUNTS)) &&
-            promise > admitting)
+        if (voter_is_lost(c, m->node, admitting))
             lost |= bit(m->node);
         else
             others |= bit(m->node);

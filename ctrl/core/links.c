@@ -386,6 +386,7 @@ static const char *backwards_take(struct ls_ctrl *c, uint16_t node, uint64_t inc
 
     if (p->backwards_ns == 0) {
         p->backwards_ns = c->now;
+        p->backwards = true;
         ctrl_say(c, LS_CTRL_ALARM,
                  "node %u speaks as incarnation %" PRIu64 ", it was %" PRIu64
                  " before: its record was rolled back, or two nodes have one id",
@@ -414,6 +415,7 @@ const char *ctrl_link_message(struct ls_ctrl *c, uint16_t node, const uint8_t *b
         return "a message over a link that was not announced";
     if (header.incarnation < p->incarnation)
         return backwards_take(c, node, header.incarnation);
+    p->backwards = false;
     if (header.incarnation > p->incarnation) {
         if (p->incarnation != 0) {
             ls_detector_forget(&c->detector, node);

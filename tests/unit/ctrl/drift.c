@@ -110,10 +110,37 @@ static void test_strangers(void **state)
     assert_int_equal(ls_drift_odd(&drift, &members, 1), 1ull << 3);
 }
 
+/* What was judged once holds for the same reports and the same members alone. */
+static void test_again(void **state)
+{
+    (void)state;
+    begin(4);
+    own(1000, 5);
+    peer(2, 1000, 5);
+    peer(3, 1000, 5);
+    peer(4, 1000, 6);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(ls_drift_odd(&drift, &members, 1), 1ull << 4);
+    members.count = 3;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(ls_drift_odd(&drift, &members, 1), 0);
+    members.count = 4;
+    assert_int_equal(ls_drift_odd(&drift, &members, 1), 1ull << 4);
+    assert_false(ls_drift_split(&drift, &members, 1));
+    peer(1, 1000, 7); /* of this node its own page speaks, to the others what it reported */
+    assert_int_equal(ls_drift_odd(&drift, &members, 1), 1ull << 4);
+    assert_int_equal(ls_drift_odd(&drift, &members, 5), 0);
+    assert_true(ls_drift_split(&drift, &members, 5));
+    own(1000, 6);
+    assert_int_equal(ls_drift_odd(&drift, &members, 1), 0);
+    assert_true(ls_drift_split(&drift, &members, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_odd), cmocka_unit_test(test_split),
-                                       cmocka_unit_test(test_several), cmocka_unit_test(test_strangers)};
+                                       cmocka_unit_test(test_several), cmocka_unit_test(test_strangers),
+                                       cmocka_unit_test(test_again)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

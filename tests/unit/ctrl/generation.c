@@ -24,8 +24,8 @@ static uint32_t voters(uint16_t node)
     return ls_membership_voters(&view.members);
 }
 
-/* Three nodes, entries, and all of them lose their memory. */
-static void lost(void)
+/* Three nodes that serve, node 1 first, and entries. */
+static void serving(void)
 {
     world_begin(&w, 3, 3);
     for (uint16_t node = 1; node <= 3; node++)
@@ -34,6 +34,12 @@ static void lost(void)
     world_append(&w, world_sequencer(&w), 20);
     world_run(&w, 10 * MS);
     assert_true(w.committed >= 20);
+}
+
+/* ... and all of them lose their memory. */
+static void lost(void)
+{
+    serving();
     for (uint16_t node = 1; node <= 3; node++)
         world_crash(&w, node);
 }
@@ -172,6 +178,84 @@ static void test_lost_again(void **state)
     world_end(&w);
 }
 
+/* One voter's record is made anew, another one lost its memory: what is left is no majority, whatever the first one
+ * says that it promised. */
+static void test_record_gone(void **state)
+{
+    (void)state;
+    for (int forgotten = 0; forgotten <= 2; forgotten++) {
+        serving();
+        world_crash(&w, 1);
+        world_kill_dataplane(&w, 2);
+        world_record(&w, 1, forgotten != 2); /* 2: by join, as if it were new */
+        if (forgotten != 0) {                /* nobody remembers what node 1 promised: the log says it */
+            world_stop_ctrl(&w, 3);
+            world_stop_ctrl(&w, 2);
+            world_start(&w, 3, true);
+            world_start(&w, 2, false);
+        }
+        world_start(&w, 1, false);
+        world_run(&w, 3000 * MS);
+        assert_int_equal(world_sequencer(&w), 0);
+        assert_int_equal(world_view(&w, 1).durable.promise, 0);
+        assert_int_equal(world_view(&w, 2).phase, LS_CTRL_OUTSIDE);
+        assert_int_equal(world_view(&w, 3).phase, LS_CTRL_FULL);
+        assert_true(world_view(&w, 3).majority_lost);
+        assert_true(said(3, "A MAJORITY OF THE VOTERS HAS LOST ITS MEMORY"));
+        world_end(&w);
+    }
+}
+
+/* A sequencer lives, and those who could make a majority with it cannot be admitted: they are gone for good. One that
+ * has its record can, and is, though it promised an epoch. */
+static void test_records_gone_under_a_sequencer(void **state)
+{
+    (void)state;
+    serving();
+    assert_int_equal(world_sequencer(&w), 1);
+    world_crash(&w, 3);
+    world_record(&w, 3, true);
+    world_kill_dataplane(&w, 2);
+    world_start(&w, 3, false);
+    world_run(&w, 3000 * MS);
+    assert_int_equal(world_view(&w, 3).phase, LS_CTRL_REFUSED);
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(world_view(&w, 2).phase, LS_CTRL_FULL);
+    assert_false(said(1, "MAJORITY"));
+    world_crash(&w, 2);
+    world_record(&w, 2, true);
+    world_start(&w, 2, false);
+    world_run(&w, 3000 * MS);
+    assert_int_equal(world_view(&w, 2).phase, LS_CTRL_REFUSED);
+    assert_true(world_view(&w, 1).majority_lost);
+    world_end(&w);
+}
+
+/* The time of day went back too: the others do not believe a word of it, and know what that means. */
+static void test_record_runs_backwards(void **state)
+{
+    struct ls_durable old;
+
+    (void)state;
+    serving();
+    old = w.node[3].disk;
+    for (int i = 0; i < 3; i++) { /* newer incarnations, which the others learn of */
+        world_kill_dataplane(&w, 3);
+        world_run(&w, 10 * MS);
+        assert_true(world_settle(&w, 3, 1000 * MS));
+    }
+    world_crash(&w, 3);
+    world_crash(&w, 1);
+    w.node[3].disk = old;
+    w.node[3].clock_back_ns = 4000 * MS;
+    world_start(&w, 3, false);
+    world_start(&w, 1, false);
+    world_run(&w, 3000 * MS);
+    assert_int_equal(world_sequencer(&w), 0);
+    assert_true(world_view(&w, 2).majority_lost);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +264,9 @@ int main(void)
         cmocka_unit_test(test_interrupted),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_lost_again),
+        cmocka_unit_test(test_record_gone),
+        cmocka_unit_test(test_records_gone_under_a_sequencer),
+        cmocka_unit_test(test_record_runs_backwards),
     };
 
     return cmocka_run_group_tests_name("generation", tests, NULL, NULL);

@@ -20,6 +20,7 @@
 #define LOCAL_NS 20000ull
 #define DISK_NS  200000ull
 #define SPAWN_NS (5 * MS)
+#define CLOCK_NS 5000000000ull /* time of day as the world begins */
 
 enum what { PERSISTED, READY, DOWN, TO_CTRL, TO_DATAPLANE, PEER, LINK_UP, LINK_DOWN, CHECKPOINT, RECOVERED };
 struct event {
@@ -276,12 +277,13 @@ void world_begin(struct world *w, uint16_t nodes, uint16_t voters)
 void world_start(struct world *w, uint16_t node, bool alive)
 {
     struct node *n = &w->node[node];
+    uint64_t clock = CLOCK_NS + w->now;
     struct ls_ctrl_config config = {.cluster = 7,
                                     .generation = 1,
                                     .node = node,
                                     .first_sequencer = 1,
                                     .founders = w->founders,
-                                    .clock_ns = 5000000000ull + w->now,
+                                    .clock_ns = clock - n->clock_back_ns,
                                     .seed = node};
     struct ls_ctrl_io io = {.user = (void *)(uintptr_t)node,
                             .persist = on_persist,

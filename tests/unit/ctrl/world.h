@@ -53,7 +53,8 @@ struct node {
     bool exists;
     bool late; /* its ctrl gets no time to observe */
     struct ls_durable disk;
-    uint64_t life; /* of the ctrl: what was under way for an older one is lost */
+    uint64_t life;          /* of the ctrl: what was under way for an older one is lost */
+    uint64_t clock_back_ns; /* its time of day is so much behind */
     struct dataplane dp;
     bool persist_fails;
     uint64_t persist_ns;
