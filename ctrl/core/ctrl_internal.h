@@ -192,7 +192,7 @@ struct ls_ctrl {
     bool split_said;
     uint64_t checkpoint_due_ns;
     uint64_t checkpoint_asked_ns; /* the last one: when it was asked for ... */
-    uint64_t checkpoint_took_ns; /* ... and how long until it was restored; 0: it was not */
+    uint64_t checkpoint_took_ns;  /* ... and how long until it was restored; 0: it was not */
     uint32_t checkpoint_tries;
     bool checkpoint_busy;
 

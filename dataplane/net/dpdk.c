@@ -555,8 +555,7 @@ int ls_dpdk_port_losses(const struct ls_dpdk_port *port, struct ls_dpdk_losses *
 {
     struct rte_eth_stats stats;
 
-    *losses =
-        (struct ls_dpdk_losses){.conflicts = atomic_load_explicit(&port->framing.conflicts, memory_order_relaxed)};
+    *losses = (struct ls_dpdk_losses){0};
     if (rte_eth_stats_get(port->id, &stats) != 0)
         return -ENOTSUP;
     losses->missed = stats.imissed;

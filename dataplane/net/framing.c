@@ -387,20 +387,18 @@ static enum ls_framing_verdict arp_in(struct ls_framing *f, uint8_t *packet, uin
     if ((operation != ARP_REQUEST && operation != ARP_REPLY) || (sender_mac[0] & 1) != 0 ||
         memcmp(sender_mac, mac_zero, 6) == 0 || (sender != f->config.addr.ip && sender != 0 && !is_sender(f, sender)))
         return refuse(f, eth_bad);
-    ls_count(f->counters, arp_in);
 
     bool to_us = target == f->config.addr.ip;
     if (sender == f->config.addr.ip) {
         /* Somebody else has our address. Say where it lives, seldom enough that two such machines do not fight. */
-        atomic_store_explicit(&f->conflicts, atomic_load_explicit(&f->conflicts, memory_order_relaxed) + 1,
-                              memory_order_relaxed);
         memcpy(f->conflict_mac, sender_mac, 6);
         if (f->announcements == 0) {
             f->announcements = 1;
             f->announce_ns = now_ns + DEFEND_INTERVAL_NS;
         }
-        return LS_FRAMING_NOTHING;
+        return refuse(f, arp_conflicts);
     }
+    ls_count(f->counters, arp_in);
     if (sender != 0) /* 0: a probe for a free address (RFC 5227), to be answered, not learned */
         learn(f, sender, sender_mac, operation == ARP_REQUEST && to_us ? LEARN_REQUEST : LEARN_UPDATE, now_ns);
     if (operation != ARP_REQUEST || !to_us)

@@ -3,7 +3,8 @@
  * Ethernet, ARP, IPv4, ICMP echo and UDP for one port with one address, pure: packets and the time come in, verdicts
  * and bytes come out. Owned by a port (dpdk.c) and called on that port's thread alone; nothing here allocates, reads a
  * clock or knows DPDK. No VLANs, no fragments; IPv4 options are skipped. Whatever is not taken adds one to exactly one
- * counter: eth_bad, eth_not_ours, ip_checksum, ip_fragment, ip_other, udp_other_port; or is an ARP packet (arp_in).
+ * counter: eth_bad, eth_not_ours, ip_checksum, ip_fragment, ip_other, udp_other_port, arp_conflicts; or is an ARP
+ * packet (arp_in).
  *
  * Checksums. A packet whose sums the device has verified comes with flags that say so; all others are verified here.
  * A UDP checksum of 0 ("none", RFC 768) is taken. Kernel sockets whose packets never leave the machine (veth, bridges)
@@ -80,9 +81,8 @@ struct ls_framing {
     uint64_t keep_ns;       /* when ls_framing_keep_up() is wanted */
     uint32_t kept;
     uint32_t keep[LS_MEMBERS_MAX];
-    _Atomic uint64_t conflicts; /* ARP packets of another machine that claims our address; any thread may read */
-    _Atomic uint64_t disputes;  /* ARP packets against a neighbour whose datagrams were heard; any thread may read */
-    uint8_t conflict_mac[6];    /* of the last one */
+    _Atomic uint64_t disputes; /* ARP packets against a neighbour whose datagrams were heard; any thread may read */
+    uint8_t conflict_mac[6];   /* of the last machine that claimed our address (counted as arp_conflicts) */
     uint32_t ip[LS_NEIGHBOUR_SETS][LS_NEIGHBOUR_WAYS]; /* 0: free */
     struct ls_neighbour neighbour[LS_NEIGHBOUR_SETS][LS_NEIGHBOUR_WAYS];
 };

@@ -723,7 +723,7 @@ static void test_announcements(void **state)
         assert_int_equal(in(build_arp(1, other_mac, OWN_IP, OWN_IP), now), LS_FRAMING_NOTHING);
         sent += ls_framing_own(&f, own, now) != 0;
     }
-    assert_int_equal(f.conflicts, 2000);
+    assert_int_equal(count(LS_COUNT_arp_conflicts), 2000);
     assert_memory_equal(f.conflict_mac, other_mac, 6);
     assert_in_range(sent, 4, 5);
     ls_framing_announce(&f, 50 * SECOND);
