@@ -434,8 +434,7 @@ void ls_ctrl_peer_down(struct ls_ctrl *c, uint16_t node, uint64_t now_ns)
     event_begin(c, now_ns);
     if (node == 0 || node > LS_NODE_ID_MAX)
         return;
-    c->peer[node].linked = false;
-    ctrl_command_unlinked(c, node);
+    ctrl_link_down(c, node);
     ctrl_advance(c, now_ns);
 }
 

@@ -208,8 +208,9 @@ struct ls_ctrl {
     bool members_own;                 /* of the own log */
     struct ls_membership own_members; /* of the own log, count 0: it has none */
     bool own_committed;
-    struct ls_membership linked; /* as io->peers was told */
-    struct ls_membership linger; /* members removed lately: they are told before their links go */
+    struct ls_membership settled; /* the newest that is known to be committed, own or heard of; count 0: none */
+    struct ls_membership linked;  /* as io->peers was told */
+    struct ls_membership linger;  /* members removed lately: they are told before their links go */
     uint64_t linger_until_ns;
 
     /* election */
@@ -278,6 +279,7 @@ void ctrl_send_members(struct ls_ctrl *c, uint16_t node, enum ls_peer_type type,
 void ctrl_send_text(struct ls_ctrl *c, uint16_t node, uint64_t id, uint64_t asker, int error, const char *text);
 void ctrl_status_step(struct ls_ctrl *c);
 void ctrl_link_up(struct ls_ctrl *c, uint16_t node);
+void ctrl_link_down(struct ls_ctrl *c, uint16_t node);
 const char *ctrl_link_message(struct ls_ctrl *c, uint16_t node, const uint8_t *bytes, size_t size);
 /* Its ctrl is linked and has said so; false where nothing is known. */
 bool ctrl_peer_says(const struct ls_ctrl *c, uint16_t node, uint32_t flag);

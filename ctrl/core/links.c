@@ -224,6 +224,12 @@ void ctrl_link_up(struct ls_ctrl *c, uint16_t node)
     ctrl_members_push(c, node);
 }
 
+void ctrl_link_down(struct ls_ctrl *c, uint16_t node)
+{
+    c->peer[node].linked = false;
+    ctrl_command_unlinked(c, node);
+}
+
 static const char *hello_take(struct ls_ctrl *c, uint16_t node, const struct ls_peer_hello *hello)
 {
     struct peer *p = &c->peer[node];

@@ -15,13 +15,22 @@ static bool same(const struct ls_membership *a, const struct ls_membership *b)
     return a->seq == b->seq && ls_membership_equal(a, b);
 }
 
+/* Without a log of its own a node tells what it knows to be so: it may be the only one that the other finds. */
 void ctrl_members_push(struct ls_ctrl *c, uint16_t node)
 {
+    const struct ls_membership *members = c->members_own ? &c->members : &c->settled;
+    bool committed = !c->members_own || c->members_committed;
     struct ls_peer_members head = {
-        .seq = c->members.seq, .members = (uint16_t)c->members.count, .committed = c->members_committed ? 1 : 0};
+        .seq = members->seq, .members = (uint16_t)members->count, .committed = committed ? 1 : 0};
 
-    if (c->members_own && c->members.seq > 0)
-        ctrl_send_members(c, node, LS_PEER_MEMBERS, 0, 0, &head, sizeof(head), &c->members);
+    if (members->seq > 0)
+        ctrl_send_members(c, node, LS_PEER_MEMBERS, 0, 0, &head, sizeof(head), members);
+}
+
+static void settled_note(struct ls_ctrl *c, const struct ls_membership *members, bool committed)
+{
+    if (committed && members->seq > c->settled.seq)
+        c->settled = *members;
 }
 
 void ctrl_members_removed(struct ls_ctrl *c, uint64_t seq)
@@ -56,6 +65,7 @@ static void members_use(struct ls_ctrl *c, const struct ls_membership *members, 
 
     if (same(&c->members, members) && c->members_committed == committed && c->members_own == own)
         return;
+    settled_note(c, members, committed);
     c->members = *members;
     c->members_committed = committed;
     c->members_own = own;
@@ -81,6 +91,7 @@ void ctrl_members_heard(struct ls_ctrl *c, const struct ls_membership *members, 
 {
     bool was = ls_membership_find(&c->members, c->config.node) != NULL && c->disk.promise > 0;
 
+    settled_note(c, members, committed);
     if (members->seq < c->members.seq || (members->seq == c->members.seq && c->members_committed >= committed))
         return;
     if (committed && was && ls_membership_find(members, c->config.node) == NULL) {
@@ -91,6 +102,8 @@ void ctrl_members_heard(struct ls_ctrl *c, const struct ls_membership *members, 
         members_use(c, members, committed, false);
 }
 
+/* Of a membership that may be undone, or was and is all that the record knows, nobody is let go: who does not follow
+ * from it may be the one that leads. */
 static void links_step(struct ls_ctrl *c)
 {
     struct ls_membership links = {0};
@@ -104,12 +117,17 @@ static void links_step(struct ls_ctrl *c)
         const struct ls_member *m = ls_membership_find(&c->members, node);
         if (m == NULL)
             m = ls_membership_find(&c->linger, node);
+        if (m == NULL && !c->members_committed)
+            m = ls_membership_find(&c->settled, node);
         if (m != NULL && node != c->config.node)
             links.member[links.count++] = *m;
     }
     if (ls_membership_equal(&links, &c->linked) && c->linked.seq == 1)
         return;
     links.seq = 1; /* told at least once */
+    for (uint32_t i = 0; i < c->linked.count; i++)
+        if (ls_membership_find(&links, c->linked.member[i].node) == NULL)
+            ctrl_link_down(c, c->linked.member[i].node); /* the host says nothing of these */
     c->linked = links;
     c->io.peers(c->io.user, &links);
 }

@@ -153,6 +153,49 @@ static void test_add_answered_late(void **state)
     world_end(&w);
 }
 
+/* A removal that was ordered and never committed is all that its sequencer's record knows after a crash. The removed
+ * one leads now: it has to be found all the same, by what the others say. */
+static void test_undone_removal(void **state)
+{
+    (void)state;
+    for (int alone = 0; alone <= 1; alone++) {
+        world_begin(&w, 4, 4);
+        w.links_wanted = true;
+        for (uint16_t node = 1; node <= 4; node++)
+            world_start(&w, node, false);
+        assert_true(world_settle(&w, 4, 300 * MS));
+        assert_int_equal(world_sequencer(&w), 1);
+        w.data_cut[1][2] = w.data_cut[1][3] = w.data_cut[1][4] = true;
+        world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 4, 0, false, 1);
+        world_run(&w, 2 * MS);
+        assert_int_equal(world_view(&w, 1).members.count, 3);
+        assert_false(world_view(&w, 1).members_committed);
+        assert_int_equal(w.node[1].disk.members.count, 3);
+        world_crash(&w, 1);
+        w.data_cut[1][2] = w.data_cut[1][3] = w.data_cut[1][4] = false;
+        assert_true(world_settle(&w, 3, 500 * MS));
+        if (world_sequencer(&w) != 4) {
+            world_command(&w, 2, LS_COMMAND_SEQUENCER_MOVE, 4, 0, false, 2);
+            done_within(100 * MS);
+            expect(0, "node 4 is the sequencer");
+        }
+        assert_int_equal(ls_membership_voters(&w.node[4].dp.members), 4);
+        if (alone) { /* of those that it knows only one is left, which has no log either just now */
+            world_kill_dataplane(&w, 3);
+            world_isolate(&w, 2, true, false, true);
+            world_run(&w, MS);
+        }
+        world_start(&w, 1, false);
+        world_run(&w, 20 * MS);
+        assert_true((w.node[1].wanted >> 4 & 1) != 0);
+        assert_int_equal(world_view(&w, 3).phase, alone ? LS_CTRL_WAITING : LS_CTRL_FULL);
+        assert_true(world_settle(&w, 4, 1000 * MS));
+        assert_int_equal(world_sequencer(&w), 4);
+        assert_int_equal(world_view(&w, 1).members.count, 4);
+        world_end(&w);
+    }
+}
+
 static void test_replace(void **state)
 {
     (void)state;
@@ -264,7 +307,7 @@ int main(void)
         cmocka_unit_test(test_add_and_promote),   cmocka_unit_test(test_replace),
         cmocka_unit_test(test_removal_refused),   cmocka_unit_test(test_command_without_sequencer),
         cmocka_unit_test(test_command_cancelled), cmocka_unit_test(test_command_outlives_dataplane),
-        cmocka_unit_test(test_add_answered_late),
+        cmocka_unit_test(test_add_answered_late), cmocka_unit_test(test_undone_removal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

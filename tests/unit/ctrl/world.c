@@ -164,8 +164,16 @@ static void on_peer_send(void *user, uint16_t to, const void *bytes, size_t size
 
 static void on_peers(void *user, const struct ls_membership *members)
 {
-    (void)user;
-    (void)members;
+    uint16_t self = node_of(user);
+    struct node *n = &the_world->node[self];
+    uint64_t before = n->wanted;
+
+    n->wanted = 0;
+    for (uint32_t i = 0; i < members->count; i++)
+        n->wanted |= 1ull << members->member[i].node;
+    for (uint16_t other = 1; other < NODES && the_world->links_wanted; other++)
+        if (((before ^ n->wanted) >> other & 1) != 0)
+            world_link(the_world, self, other, (n->wanted >> other & 1) != 0);
 }
 
 static void on_checkpoint_get(void *user, uint64_t from, uint64_t position)
@@ -218,7 +226,8 @@ static void on_say(void *user, enum ls_ctrl_level level, const char *text)
 
 void world_link(struct world *w, uint16_t a, uint16_t b, bool up)
 {
-    bool can = up && !w->link_cut[a][b] && w->node[a].ctrl != NULL && w->node[b].ctrl != NULL;
+    bool wanted = !w->links_wanted || ((w->node[a].wanted >> b & 1) != 0 && (w->node[b].wanted >> a & 1) != 0);
+    bool can = up && wanted && !w->link_cut[a][b] && w->node[a].ctrl != NULL && w->node[b].ctrl != NULL;
 
     if (link_up[a][b] == can)
         return;
@@ -298,6 +307,7 @@ void world_start(struct world *w, uint16_t node, bool alive)
                             .say = on_say};
 
     n->life++;
+    n->wanted = 0;
     n->ctrl = ls_ctrl_create(&config, &io);
     assert_non_null(n->ctrl);
     n->observe_due_ns = w->now + MS;

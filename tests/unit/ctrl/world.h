@@ -56,6 +56,7 @@ struct node {
     uint64_t life;          /* of the ctrl: what was under way for an older one is lost */
     uint64_t clock_back_ns; /* its time of day is so much behind */
     struct dataplane dp;
+    uint64_t wanted; /* bits: nodes whose links its ctrl wants */
     bool persist_fails;
     uint64_t persist_ns;
     bool crash_on_persist;    /* ctrl dies with the write on the disk, before it is told */
@@ -77,6 +78,7 @@ struct world {
     struct node node[NODES];
     uint64_t link_ns;            /* how long a message between ctrls takes; 0: as on an idle network */
     bool link_cut[NODES][NODES]; /* ctrl */
+    bool links_wanted;           /* a link stands only where both ends want it, as ctrl/io has it */
     bool data_cut[NODES][NODES]; /* one way */
     uint64_t opened[OPENED];     /* epochs, newest ones */
     uint32_t committed;          /* entries of the canonical log */
