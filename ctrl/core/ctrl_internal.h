@@ -218,7 +218,8 @@ struct ls_ctrl {
     struct ballot ballot;
     uint64_t seen;           /* highest promise of a counting member */
     uint64_t seen_ns;        /* when it was heard of */
-    uint64_t epoch_since_ns; /* when the promise was raised last */
+    uint64_t epoch_since_ns; /* when the promise was raised last, or this node was elected in that epoch */
+    uint64_t elected;        /* epoch that this node's dataplane was installed in last */
     bool suspecting;
     bool stuck;
     uint64_t unfit_until_ns;
