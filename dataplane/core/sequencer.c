@@ -447,7 +447,7 @@ static uint32_t orders_send(struct ls_replica *r, uint64_t now_ns)
         if (r->peer[i].next < front)
             behind |= 1u << i;
         else
-            sent += orders_send_from(r, &r->peer[i], ORDER_FRAMES_PER_TURN, now_ns);
+            sent += orders_send_from(r, &r->peer[i], ORDER_FRAMES_PER_TURN - sent, now_ns);
     }
     for (uint32_t i = 0; behind >> i != 0; i++) {
         if (behind >> i & 1)
