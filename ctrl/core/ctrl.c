@@ -176,7 +176,7 @@ static void times_complete(struct ls_ctrl_times *t)
     if (t->field == 0)                                                                                                 \
     t->field = (value)
     DEFAULT(poll, MS);
-    DEFAULT(suspect_min, 25 * MS);
+    DEFAULT(suspect_min, 20 * MS);
     DEFAULT(suspect_max, 200 * MS);
     DEFAULT(stall, 40 * MS);
     DEFAULT(stall_kill, 3000 * MS);

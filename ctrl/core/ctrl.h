@@ -26,7 +26,7 @@
 /* Times in ns; 0 takes the default in brackets. */
 struct ls_ctrl_times {
     uint64_t poll;             /* between two observe() [1 ms] */
-    uint64_t suspect_min;      /* a sequencer unheard for less is never suspected [25 ms] */
+    uint64_t suspect_min;      /* a sequencer unheard for less is never suspected [20 ms] */
     uint64_t suspect_max;      /* ... for longer always is [200 ms] */
     uint64_t stall;            /* a worker without progress for so long: the dataplane counts as hung [40 ms] */
     uint64_t stall_kill;       /* ... and is killed after so long, if the others are a majority without it [3 s] */

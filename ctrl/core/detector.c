@@ -24,7 +24,7 @@ void ls_detector_init(struct ls_detector *d, const struct ls_ctrl_times *times, 
     memset(d, 0, sizeof(*d));
     d->times = *times;
     d->times.poll = or_default(times->poll, 1 * MS);
-    d->times.suspect_min = or_default(times->suspect_min, 25 * MS);
+    d->times.suspect_min = or_default(times->suspect_min, 20 * MS);
     d->times.suspect_max = or_default(times->suspect_max, 200 * MS);
     d->times.stall = or_default(times->stall, 40 * MS);
     d->times.late = or_default(times->late, 10 * MS);

@@ -9,7 +9,7 @@
 /* As ctrl.h says: it stands scheduling pauses of shared cores. */
 static const struct ls_ctrl_times standard = {
     .poll = 1 * MS,
-    .suspect_min = 25 * MS,
+    .suspect_min = 20 * MS,
     .suspect_max = 200 * MS,
     .stall = 40 * MS,
     .stall_kill = 3 * S,

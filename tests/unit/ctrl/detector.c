@@ -61,7 +61,7 @@ static void test_beginning(void **state)
     begin();
     assert_true(ls_detector_suspended(&d, now));
     assert_false(ls_detector_hears(&d, 2, now));
-    assert_int_equal(ls_detector_timeout(&d, 2), 25 * MS);
+    assert_int_equal(ls_detector_timeout(&d, 2), 20 * MS);
     /* what stood in the page before is not news */
     page.heard_ns[2] = 77;
     step(1 * MS, 0);
@@ -85,13 +85,13 @@ static void test_steady(void **state)
     begin();
     hear(2, 3000);
     ms = silence(2);
-    assert_in_range(ms, 25, 40);
+    assert_in_range(ms, 20, 40);
     assert_false(ls_detector_suspended(&d, now));
     /* gone for long, and back: nothing learnt from that */
     hear(0, 500);
     hear(2, 1);
     assert_true(ls_detector_hears(&d, 2, now));
-    assert_int_equal(ls_detector_timeout(&d, 2), 25 * MS);
+    assert_int_equal(ls_detector_timeout(&d, 2), 20 * MS);
 }
 
 /* Silences of up to 20 ms at random never make a suspicion, and detection stays below 100 ms. */
@@ -113,7 +113,7 @@ static void test_jitter(void **state)
         }
         step(1 * MS, 2);
     }
-    assert_in_range(silence(2), 25, 60);
+    assert_in_range(silence(2), 20, 60);
 }
 
 static void test_adapts(void **state)
@@ -127,7 +127,7 @@ static void test_adapts(void **state)
     }
     assert_in_range(ls_detector_timeout(&d, 2), 60 * MS, 200 * MS);
     hear(2, 6000);
-    assert_int_equal(ls_detector_timeout(&d, 2), 25 * MS);
+    assert_int_equal(ls_detector_timeout(&d, 2), 20 * MS);
 }
 
 /* One who overslept has seen nothing. */
@@ -142,7 +142,7 @@ static void test_late(void **state)
     assert_true(ls_detector_hears(&d, 2, now));
     step(12 * MS, 0); /* late again */
     assert_true(ls_detector_hears(&d, 2, now));
-    assert_in_range(silence(2), 25, 30); /* a whole time-out on time */
+    assert_in_range(silence(2), 20, 30); /* a whole time-out on time */
     assert_false(ls_detector_suspended(&d, now));
     /* one that was silent before is not made alive by that */
     step(5000 * MS, 0);
@@ -177,7 +177,7 @@ static void test_deaf(void **state)
     assert_false(ls_detector_stalled(&d, now));
     assert_true(ls_detector_suspended(&d, now));
     assert_true(ls_detector_hears(&d, 2, now));
-    assert_in_range(silence(2), 24, 30);
+    assert_in_range(silence(2), 20, 30);
 }
 
 static void test_stalled(void **state)

@@ -85,7 +85,7 @@ static void test_times(void **state)
     (void)state;
     ls_times_of(&config, &times);
     assert_int_equal(times.poll, 1 * MS);
-    assert_int_equal(times.suspect_min, 25 * MS);
+    assert_int_equal(times.suspect_min, 20 * MS);
     config.detect.suspect_min_ns = 300 * MS; /* above the profile's maximum */
     config.restart_min_ns = 7 * MS;
     ls_times_of(&config, &times);
@@ -95,7 +95,7 @@ static void test_times(void **state)
     config.profile = LS_PROFILE_AGGRESSIVE;
     config.detect.suspect_min_ns = 0;
     ls_times_of(&config, &times);
-    assert_true(times.suspect_min < 25 * MS && times.suspect_max > times.suspect_min);
+    assert_true(times.suspect_min < 20 * MS && times.suspect_max > times.suspect_min);
 }
 
 static void test_problems(void **state)
