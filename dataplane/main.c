@@ -614,6 +614,7 @@ static bool workers_run(void)
     }
     (void)ls_thread_urgent(); /* every step of a fail-over passes through here */
     ls_link_run(&node.link);
+    ls_thread_ordinary();
     return true;
 }
 

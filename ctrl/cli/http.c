@@ -69,8 +69,9 @@ json_t *cli_http_ask(const char *socket, const char *method, const char *path, j
     free(words);
     if (rc != CURLE_OK) {
         snprintf(text, room, "%s", curl_easy_strerror(rc));
-        /* sent, and no answer: it may have been done */
-        *number = rc == CURLE_OPERATION_TIMEDOUT && strcmp(method, "GET") != 0 ? ETIMEDOUT : 0;
+        /* sent, and no answer: it may have been done, and nobody else may be asked to do it */
+        if (rc != CURLE_FAILED_INIT && rc != CURLE_COULDNT_CONNECT && strcmp(method, "GET") != 0)
+            *number = ETIMEDOUT;
         free(body.bytes);
         return NULL;
     }

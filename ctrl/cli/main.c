@@ -53,8 +53,8 @@ static const struct cli_command commands[] = {
      "Adds a node as learner; it becomes a voter by itself when it has caught up. Without addresses: those that the\n"
      "cluster file has for it. First run lockstep-ctrl join there, and start it.",
      cli_member_add},
-    {"member", "remove", ASK "w", 1, 1, "NODE [options]", "Removes a node. The sequencer is moved away first.",
-     cli_member_remove},
+    {"member", "remove", ASK "w", 1, 1, "NODE [options]",
+     "Removes a node. The sequencer has to be moved away first (lockstep sequencer move).", cli_member_remove},
     {"member", "promote", ASK "w", 1, 1, "NODE [options]", "Makes a learner that has caught up a voter.",
      cli_member_promote},
     {"member", "replace", ASK "w", 2, 4, "NODE NEW-NODE [IP:PORT CTRL-IP:PORT] [options]",

@@ -108,10 +108,12 @@ static enum cli_exit order(struct cli *cli, const char *path, json_t *body)
         return cli_http_failed(cli, sockets[i < n ? i : n - 1], code, number, why);
     if (!cli->no_wait || !json_is_true(json_object_get(command, "running")))
         return follow(cli, sockets[i], command);
-    if (cli->json)
+    if (cli->json) {
         cli_print_json(command);
-    else
-        printf("%s: under way; lockstep status shows how far it is\n", text_of(command, "what"));
+        return CLI_OK;
+    }
+    printf("%s: under way; lockstep status shows how far it is\n", text_of(command, "what"));
+    json_decref(command);
     return CLI_OK;
 }
 

@@ -170,12 +170,24 @@ static uint16_t at_address(const struct ls_ctrl *c, const struct ls_member *m)
     return 0;
 }
 
+/* A command whose sequencer went meanwhile may be half done: given again, it goes on from there. */
+static bool goes_on(const struct ls_ctrl *c, const struct ls_member *m, const struct ls_member *is)
+{
+    if (!ls_addr_equal(is->addr, m->addr) || (m->ctrl.ip != 0 && !ls_addr_equal(is->ctrl, m->ctrl)))
+        return false;
+    return is->role == LS_MEMBER_LEARNER || c->change.command.kind == LS_COMMAND_MEMBER_REPLACE;
+}
+
 static bool addition_allowed(struct ls_ctrl *c, const struct ls_member *m)
 {
+    const struct ls_member *is = ls_membership_find(&c->members, m->node);
     uint16_t other = at_address(c, m);
 
-    if (ls_membership_find(&c->members, m->node) != NULL)
-        refuse(c, EEXIST, "node %u is a member already", m->node);
+    if (is != NULL && goes_on(c, m, is))
+        return true;
+    if (is != NULL)
+        refuse(c, EEXIST, "node %u is a %s already%s", m->node, is->role == LS_MEMBER_VOTER ? "voter" : "learner",
+               other == m->node ? "" : ", at other addresses: remove it first, or name it by its own");
     else if (c->members.count >= LS_MEMBERS_MAX)
         refuse(c, ENOSPC, "there are %u members already, which is as many as can be: remove one", c->members.count);
     else if (other != 0)

@@ -191,6 +191,8 @@ struct ls_ctrl {
     uint64_t split_since_ns; /* 0: no digests differ without a majority */
     bool split_said;
     uint64_t checkpoint_due_ns;
+    uint64_t checkpoint_asked_ns; /* the last one: when it was asked for ... */
+    uint64_t checkpoint_took_ns;  /* ... and how long until it was restored; 0: it was not */
     uint32_t checkpoint_tries;
     bool checkpoint_busy;
 
@@ -217,7 +219,8 @@ struct ls_ctrl {
     struct ballot ballot;
     uint64_t seen;           /* highest promise of a counting member */
     uint64_t seen_ns;        /* when it was heard of */
-    uint64_t epoch_since_ns; /* when the promise was raised last */
+    uint64_t epoch_since_ns; /* when the promise was raised last, or this node was elected in that epoch */
+    uint64_t elected;        /* epoch that this node's dataplane was installed in last */
     bool suspecting;
     bool stuck;
     uint64_t unfit_until_ns;

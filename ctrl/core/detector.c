@@ -72,6 +72,12 @@ bool ls_detector_hears(const struct ls_detector *d, uint16_t node, uint64_t now_
     return hears_at(d, node, now_ns);
 }
 
+bool ls_detector_silent(const struct ls_detector *d, uint16_t node)
+{
+    assert(node <= LS_NODE_ID_MAX);
+    return d->node[node].silent_ns > d->times.suspect_max;
+}
+
 static void block_end(struct ls_detector_node *n, uint64_t now_ns)
 {
     int64_t error = (int64_t)n->longest_ns - (int64_t)n->mean_ns;

@@ -50,7 +50,12 @@ void ls_detector_sample(struct ls_detector *d, const struct ls_ctrl_sample *samp
 bool ls_detector_hears(const struct ls_detector *d, uint16_t node, uint64_t now_ns);
 uint64_t ls_detector_timeout(const struct ls_detector *d, uint16_t node);
 
-/* This detector was late, is late now, or has a dataplane that does not listen: nobody is to be suspected. */
+/* `node` was watched in silence for longer than the ceiling, be it in pieces: what is left to say for one who was late
+ * between them, again and again. Time in which its own dataplane did not listen is not counted. */
+bool ls_detector_silent(const struct ls_detector *d, uint16_t node);
+
+/* This detector was late, is late now, or has a dataplane that does not listen: what it did not hear just now says
+ * nothing. */
 bool ls_detector_suspended(const struct ls_detector *d, uint64_t now_ns);
 
 /* A worker that should run has not turned for longer than times.stall; for how long (0: all turn). Time in which this

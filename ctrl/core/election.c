@@ -45,10 +45,29 @@ static bool word_of_end(struct ls_ctrl *c, uint16_t node)
     return p->status.epoch == c->epoch && (p->status.role == LS_ROLE_HALTED || p->status.role == LS_ROLE_OUTSIDE);
 }
 
+/* The promised epoch has no sequencer here. Whoever raised it is given time to open it, unless it is known to be dead;
+ * more of it where this node was late itself and may have missed that. But not for ever: nobody's silence is judged
+ * here, and on a machine that is so busy that somebody always was late just now, nobody would get all pre-votes. */
+static bool nobody_opens(struct ls_ctrl *c, bool late)
+{
+    uint64_t due = c->epoch_since_ns + (late ? c->times.suspect_max : c->times.suspect_min);
+    uint16_t candidate = c->disk.vote;
+
+    if (candidate == c->config.node && c->elected != c->disk.promise)
+        return true; /* this node tried, and was not elected; if it was, its dataplane is about to say so */
+    if (candidate != 0 && candidate != c->config.node && c->peer[candidate].has_status &&
+        !ctrl_peer_says(c, candidate, LS_PEER_ALIVE))
+        return true;
+    if (c->now < due)
+        ctrl_wake(c, due);
+    return c->now >= due;
+}
+
 /* As far as this node can tell. It is what makes it stand, and without it nobody gets its pre-vote (stickiness, P6). */
 bool ctrl_sequencer_gone(struct ls_ctrl *c)
 {
     uint16_t sequencer = c->epoch == c->disk.promise ? c->sequencer : 0;
+    bool late;
 
     if (ctrl_is_sequencer(c))
         return c->stuck || ls_detector_stalled(&c->detector, c->now);
@@ -56,20 +75,13 @@ bool ctrl_sequencer_gone(struct ls_ctrl *c)
         return true; /* there never was one */
     if (sequencer != 0 && word_of_end(c, sequencer))
         return true;
-    if (ls_detector_suspended(&c->detector, c->now))
-        return false; /* it was late itself, and knows nothing (P23) */
-    if (sequencer == 0) {
-        if (c->disk.vote == c->config.node)
-            return true; /* this node tried, and was not elected */
-        /* Whoever raised the epoch is given time to open it, unless it is known to be dead. */
-        if (c->disk.vote != 0 && c->disk.vote != c->config.node && c->peer[c->disk.vote].has_status &&
-            !ctrl_peer_says(c, c->disk.vote, LS_PEER_ALIVE))
-            return true;
-        ctrl_wake(c, c->epoch_since_ns + c->times.suspect_min);
-        return c->now >= c->epoch_since_ns + c->times.suspect_min;
-    }
+    late = ls_detector_suspended(&c->detector, c->now);
+    if (sequencer == 0)
+        return nobody_opens(c, late);
     if (c->now < c->sequencer_since_ns + c->times.suspect_min)
         return false;
+    if (late) /* it was late itself, and knows little (P23) */
+        return ls_detector_silent(&c->detector, sequencer);
     return !ls_detector_hears(&c->detector, sequencer, c->now);
 }
 
@@ -256,7 +268,8 @@ static void vote_step(struct ls_ctrl *c)
 static void won(struct ls_ctrl *c)
 {
     c->elections_won++;
-    c->installed_ns = c->now;
+    c->installed_ns = c->epoch_since_ns = c->now;
+    c->elected = c->election.epoch;
     ctrl_say(c, LS_CTRL_INFO, "is the sequencer of epoch %" PRIu64, c->election.epoch);
     c->election = (struct election){0};
     c->suspecting = false;

@@ -291,8 +291,9 @@ static void damage_step(struct ls_ctrl *c)
     if (ls_drift_split(&c->drift, &c->members, c->config.node)) {
         if (c->split_since_ns == 0)
             c->split_since_ns = c->now;
-        ctrl_wake(c, c->split_since_ns + SPLIT_NS);
-        if (!c->split_said && c->now >= c->split_since_ns + SPLIT_NS) {
+        if (c->now < c->split_since_ns + SPLIT_NS) {
+            ctrl_wake(c, c->split_since_ns + SPLIT_NS);
+        } else if (!c->split_said) {
             c->split_said = true;
             ctrl_problem(c, "the states of the members differ, and no majority of them agrees: nothing is done by "
                             "itself. Compare checkpoints of all nodes (lockstep checkpoint create, list)");
@@ -389,6 +390,24 @@ static uint64_t checkpoint_sources(const struct ls_ctrl *c, uint64_t *position)
     return from;
 }
 
+/* Restored a moment ago, and behind again: while it was on its way the others' logs went on by more than they hold. It
+ * may go on so for ever, and nobody is slowed down for it: one node must not hold up a healthy majority. Who can help
+ * is told. */
+static void outrun_say(struct ls_ctrl *c)
+{
+    uint64_t took = c->checkpoint_took_ns;
+
+    c->checkpoint_took_ns = 0;
+    if (took == 0 || c->now > c->checkpoint_due_ns + took)
+        return;
+    ctrl_problem(c,
+                 "the last checkpoint was restored after %" PRIu64
+                 " ms, and by then the other nodes' logs began behind it: "
+                 "raise limits.log_size, on every node, to what is written in twice that time, or give them less to "
+                 "do, or this node may never catch up",
+                 took / 1000000);
+}
+
 void ctrl_checkpoint_step(struct ls_ctrl *c)
 {
     uint64_t from, position;
@@ -403,7 +422,9 @@ void ctrl_checkpoint_step(struct ls_ctrl *c)
     from = checkpoint_sources(c, &position);
     if (from == 0)
         return; /* the next STATUS or sample may bring one */
+    outrun_say(c);
     c->checkpoint_busy = true;
+    c->checkpoint_asked_ns = c->now;
     ctrl_say(c, LS_CTRL_INFO,
              "this node is behind what the others' logs hold: it takes a checkpoint at %" PRIu64 " or later", position);
     c->io.checkpoint_get(c->io.user, from, position);
@@ -419,6 +440,7 @@ void ctrl_checkpoint_end(struct ls_ctrl *c, int error, const char *text)
     ctrl_joining_restored(c, error, text);
     if (error == 0) {
         c->checkpoint_tries = 0;
+        c->checkpoint_took_ns = c->now - c->checkpoint_asked_ns + 1;
         c->checkpoint_due_ns = c->now + c->times.answer; /* its role follows by itself */
         return;
     }

@@ -379,15 +379,20 @@ static void on_verified(void *user, void *arguments, int result, const char *err
 
 int ls_checkpoints_verify(struct ls_checkpoints *c, const char *name, ls_checkpoints_verified done, void *user)
 {
-    const struct ls_checkpoint_file *file = ls_checkpoints_find(c, name);
+    const struct ls_checkpoint_file *file;
     struct verify_arguments arguments = {.format = c->format, .cluster = c->cluster};
+    char copy[LS_CHECKPOINT_NAME_MAX]; /* `name` may be one of the list's */
 
     if (c->job != NULL)
         return -EBUSY;
+    /* What is found out is of the file as it is now, not as it was when last looked at. */
+    snprintf(copy, sizeof(copy), "%s", name);
+    (void)ls_checkpoints_scan(c);
+    file = ls_checkpoints_find(c, copy);
     if (file == NULL)
         return -ENOENT;
     arguments.file = *file;
-    (void)ls_checkpoints_path(c, name, arguments.path);
+    (void)ls_checkpoints_path(c, copy, arguments.path);
     c->done = done;
     c->user = user;
     c->job = ls_job_start(c->base, verify_work, on_verified, c, &arguments, sizeof(arguments));

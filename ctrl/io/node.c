@@ -2,6 +2,7 @@
 /* Tells the brain what happened, and when. See node.h. ctrl's one thread. */
 #include "node.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -307,6 +308,26 @@ static void busy_sample(struct ls_node *node)
     }
 }
 
+/* Two machines under one address take each other's traffic: nothing breaks that the protocol does not mend, and nobody
+ * would know why it is slow. */
+static void address_check(struct ls_node *node)
+{
+    const struct ls_counters_page *page = node->dataplane.page;
+    char text[INET_ADDRSTRLEN];
+    struct in_addr address = {.s_addr = htonl(node->self->ip)};
+    uint64_t conflicts;
+
+    if (page == NULL)
+        return;
+    conflicts = ls_counter_get(&page->worker[LS_WORKER_NET].counters, LS_COUNT_arp_conflicts);
+    if (conflicts > node->conflicts)
+        ls_problems_say(&node->problems, LS_CTRL_ALARM,
+                        "another machine says that it has this node's address %s: two nodes run as node %u, or the "
+                        "address is given twice. End one of them (arping %s shows their MAC addresses)",
+                        inet_ntop(AF_INET, &address, text, sizeof(text)), node->self->id, text);
+    node->conflicts = conflicts;
+}
+
 static void on_second(evutil_socket_t fd, short what, void *argument)
 {
     struct ls_node *node = argument;
@@ -314,6 +335,7 @@ static void on_second(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     busy_sample(node);
+    address_check(node);
     ls_keeper_second(node->keeper, ls_now_ns());
     ls_asks_give_up(&node->asks, ls_now_ns(), "the dataplane does not answer");
     node->longest_poll_ns = 0;

@@ -67,6 +67,7 @@ struct ls_node {
     bool persist_ok;
     char unspawned[LS_RECORD_ERROR_MAX]; /* why the dataplane could not be started */
     enum ls_node_stop stop;
+    uint64_t conflicts;       /* ARP packets of others that claim this node's address, as last looked at */
     uint64_t longest_poll_ns; /* between two readings, since the last second */
     uint64_t polled_ns;
     /* busy share of each worker over the last whole second */

@@ -18,6 +18,7 @@
 #define READ_AHEAD_MAX (64 * 1024)
 #define SAY_EVERY_NS   1000000000ull
 #define SAY_BURST      6
+#define AWAITED_MS     5000          /* who is to connect and does not is said to be missing */
 #define STEADY_NS      1000000000ull /* a link that stood for so long begins its back-off anew */
 
 static void on_link_event(struct bufferevent *bev, short what, void *argument);
@@ -92,6 +93,8 @@ static void link_fail(struct ls_peers_link *link, const char *why)
         link->backoff_ms *= 2;
         if (link->backoff_ms > LS_PEERS_BACKOFF_MAX_MS)
             link->backoff_ms = LS_PEERS_BACKOFF_MAX_MS;
+    } else {
+        ls_peers_timer_set(link->timer, AWAITED_MS);
     }
     link_say(link, "%s (%s): %s%s", was_up ? "link broke" : "no link", ls_hello_addr_text(link->addr, at), why,
              connects(link) ? "; trying again" : "");
@@ -160,8 +163,14 @@ static void on_link_timer(evutil_socket_t fd, short what, void *argument)
 
     (void)fd;
     (void)what;
-    if (link->state == LINK_IDLE)
+    if (link->state == LINK_IDLE && connects(link))
         link_connect(link);
+    else if (link->state == LINK_IDLE)
+        link_say(
+            link,
+            "has not connected for %d s: it is down, or calls this node elsewhere, at the ctrl address that its log "
+            "or cluster file has for node %u. Does another machine run as node %u?",
+            AWAITED_MS / 1000, link->peers->node, link->peers->node);
     else if (link->state != LINK_UP)
         link_fail(link, "no answer in time");
 }
@@ -340,6 +349,8 @@ static void link_add(struct ls_peers *peers, const struct ls_member *member)
     peers->link[i] = link;
     if (connects(link) && link->addr.ip != 0)
         ls_peers_timer_set(link->timer, 0);
+    else if (!connects(link))
+        ls_peers_timer_set(link->timer, AWAITED_MS);
 }
 
 void ls_peers_set(struct ls_peers *peers, const struct ls_membership *members)

@@ -16,7 +16,7 @@
 struct ls_process {
     /* set by the owner */
     struct event_base *base;
-    /* It ended, is reaped where it was a child, and its lock is free; `how` says so in words. */
+    /* It ended, with all its threads, and its lock is free; `how` says so in words. A child is reaped beside this. */
     void (*on_death)(void *user, const char *how);
     void *user;
     int nice;            /* of what is started: not this process' own */

@@ -200,7 +200,7 @@ int ls_client_open(struct ls_client **out, const struct ls_client_options *optio
         return -ENOMEM;
     client->fd = -1;
     client->first_random = options->first_random;
-    client->io = (struct ls_io){udp_alloc, udp_send, udp_release};
+    client->io = (struct ls_io){.alloc = udp_alloc, .send = udp_send, .release = udp_release};
     uint64_t timeout_ns = options->timeout_ns ? options->timeout_ns : LS_CLIENT_TIMEOUT_DEFAULT;
     client->config = (struct ls_client_config){
         .cluster = options->cluster,

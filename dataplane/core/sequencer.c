@@ -11,10 +11,11 @@
 #include <assert.h>
 #include <string.h>
 
-#define ORDER_ROOM            (LS_FRAME_BODY_MAX - (uint32_t)sizeof(struct ls_order_body))
-#define ORDER_FRAMES_PER_TURN 64        /* to one member in one loop turn */
-#define COMMIT_TELL_NS        100000ull /* commit rose and nothing was ordered: followers are told after this long */
-#define RTT_DEFAULT_NS        200000ull
+#define ORDER_ROOM             (LS_FRAME_BODY_MAX - (uint32_t)sizeof(struct ls_order_body))
+#define ORDER_FRAMES_PER_TURN  64        /* to the members in front in one loop turn */
+#define BEHIND_FRAMES_PER_TURN 16        /* to one that is behind them */
+#define COMMIT_TELL_NS         100000ull /* commit rose and nothing was ordered: followers are told after this long */
+#define RTT_DEFAULT_NS         200000ull
 
 /* ---- appending ---- */
 
@@ -404,35 +405,53 @@ static void laggards_tell(struct ls_replica *r)
     }
 }
 
-static uint32_t orders_send(struct ls_replica *r, uint64_t now_ns)
+/* At most `budget` frames to `lead` and to all that stand where it does. */
+static uint32_t orders_send_from(struct ls_replica *r, const struct ls_peer *lead, uint32_t budget, uint64_t now_ns)
 {
     uint32_t sent = 0;
-    for (; sent < ORDER_FRAMES_PER_TURN; sent++) {
-        /* Members that stand at the lowest position that may be sent. Usually that is all of them. */
+    for (; sent < budget && lead->next < order_limit(r, lead); sent++) {
         uint32_t group[LS_MEMBERS_MAX];
         uint32_t n = 0;
-        uint64_t position = UINT64_MAX;
-        uint64_t limit = 0;
+        uint64_t position = lead->next;
+        uint64_t limit = UINT64_MAX;
         for (uint32_t i = 0; i < r->peers; i++) {
-            struct ls_peer *peer = &r->peer[i];
-            if (!peer->verified)
-                continue;
+            const struct ls_peer *peer = &r->peer[i];
             uint64_t own_limit = order_limit(r, peer);
-            if (peer->next >= own_limit || peer->next > position)
+            if (!peer->verified || peer->next != position || own_limit <= position)
                 continue;
-            if (peer->next < position) {
-                position = peer->next;
-                limit = own_limit;
-                n = 0;
-            }
             limit = own_limit < limit ? own_limit : limit;
             group[n++] = i;
         }
-        if (n == 0)
-            break;
         uint32_t length = limit - position < ORDER_ROOM ? (uint32_t)(limit - position) : ORDER_ROOM;
         if (!order_send(r, position, length, group, n, now_ns))
             break;
+    }
+    return sent;
+}
+
+/* Those in front first, for what is new waits for them; usually that is all. Each of the others has a small share of
+ * its own: with what it misses one that comes back would otherwise take whole turns, and nobody's requests were sent to
+ * anybody until it had caught up. */
+static uint32_t orders_send(struct ls_replica *r, uint64_t now_ns)
+{
+    uint64_t front = 0;
+    uint32_t behind = 0; /* bit i: peer[i] */
+    uint32_t sent = 0;
+    for (uint32_t i = 0; i < r->peers; i++) {
+        if (r->peer[i].verified && r->peer[i].next > front)
+            front = r->peer[i].next;
+    }
+    for (uint32_t i = 0; i < r->peers; i++) {
+        if (!r->peer[i].verified)
+            continue;
+        if (r->peer[i].next < front)
+            behind |= 1u << i;
+        else
+            sent += orders_send_from(r, &r->peer[i], ORDER_FRAMES_PER_TURN, now_ns);
+    }
+    for (uint32_t i = 0; behind >> i != 0; i++) {
+        if (behind >> i & 1)
+            sent += orders_send_from(r, &r->peer[i], BEHIND_FRAMES_PER_TURN, now_ns);
     }
     if (sent > 0)
         r->order_ns = now_ns;

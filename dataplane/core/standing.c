@@ -31,6 +31,16 @@ const struct ls_membership *ls_standing_members(const struct ls_replica *r)
     return members->count > 0 ? members : &r->joined;
 }
 
+static void peers_tell(struct ls_replica *r)
+{
+    struct ls_addr addr[LS_MEMBERS_MAX];
+    if (r->io->peers == NULL)
+        return;
+    for (uint32_t i = 0; i < r->peers; i++)
+        addr[i] = r->peer[i].addr;
+    r->io->peers(r->io, addr, r->peers);
+}
+
 /* What is known of a node is kept by its id. Of one that is no member any more, too: it may be taken back while it
  * still follows this epoch, verified, and would never ask again; and its older incarnations must not be taken for it.
  */
@@ -65,6 +75,7 @@ static void peers_follow(struct ls_replica *r, const struct ls_membership *membe
         r->peer_of[m->node] = (uint8_t)r->peers;
         atomic_store_explicit(&r->page->acked[m->node], peer->acked, memory_order_relaxed);
     }
+    peers_tell(r);
 }
 
 void ls_standing_follow(struct ls_replica *r)

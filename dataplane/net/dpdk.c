@@ -157,11 +157,18 @@ static void send_own(struct ls_dpdk_port *p)
     }
 }
 
+static void port_peers(struct ls_io *io, const struct ls_addr *peer, uint32_t n)
+{
+    ls_framing_keep(&((struct ls_dpdk_port *)io)->framing, peer, n);
+}
+
 static void port_flush(struct ls_port *port, uint64_t now_ns)
 {
     struct ls_dpdk_port *p = (struct ls_dpdk_port *)port;
 
     p->now_ns = now_ns;
+    if (unlikely(now_ns >= p->framing.keep_ns))
+        ls_framing_keep_up(&p->framing, now_ns);
     if (unlikely(ls_framing_has_own(&p->framing, now_ns)))
         send_own(p);
     if (p->tx_count > 0)
@@ -471,8 +478,10 @@ int ls_dpdk_port_create(const struct ls_dpdk_port_config *config, struct ls_coun
     if (p == NULL)
         return fail(why, -ENOMEM, "no memory for a port");
     memset(p, 0, sizeof(*p));
-    p->port = (struct ls_port){
-        .io = {port_alloc, port_send, mbuf_release}, .receive = port_receive, .done = port_done, .flush = port_flush};
+    p->port = (struct ls_port){.io = {port_alloc, port_send, mbuf_release, port_peers},
+                               .receive = port_receive,
+                               .done = port_done,
+                               .flush = port_flush};
     p->counters = counters;
     p->wait_fd = -1;
     int rc = open_port(p, config, why);
@@ -480,7 +489,8 @@ int ls_dpdk_port_create(const struct ls_dpdk_port_config *config, struct ls_coun
         ls_dpdk_port_destroy(p);
         return rc;
     }
-    p->apply = (struct pool_io){.io = {apply_alloc, apply_send, mbuf_release}, .pool = p->pool};
+    p->apply =
+        (struct pool_io){.io = {.alloc = apply_alloc, .send = apply_send, .release = mbuf_release}, .pool = p->pool};
     *port = p;
     return 0;
 }
@@ -545,8 +555,7 @@ int ls_dpdk_port_losses(const struct ls_dpdk_port *port, struct ls_dpdk_losses *
 {
     struct rte_eth_stats stats;
 
-    *losses =
-        (struct ls_dpdk_losses){.conflicts = atomic_load_explicit(&port->framing.conflicts, memory_order_relaxed)};
+    *losses = (struct ls_dpdk_losses){0};
     if (rte_eth_stats_get(port->id, &stats) != 0)
         return -ENOTSUP;
     losses->missed = stats.imissed;

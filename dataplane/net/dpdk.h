@@ -75,7 +75,6 @@ struct ls_dpdk_losses {
     uint64_t missed;     /* the device's queue was full: the net worker came too late */
     uint64_t errors;     /* damaged on the wire */
     uint64_t no_buffers; /* the pool was empty */
-    uint64_t conflicts;  /* ARP packets of another machine that claims our address */
 };
 /* 0, or -ENOTSUP: the driver does not count. */
 int ls_dpdk_port_losses(const struct ls_dpdk_port *port, struct ls_dpdk_losses *losses);

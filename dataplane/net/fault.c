@@ -400,6 +400,14 @@ static void fault_send(struct ls_io *io, struct ls_frame *frame)
     send_due(f);
 }
 
+static void fault_peers(struct ls_io *io, const struct ls_addr *peer, uint32_t n)
+{
+    struct ls_io *inner = &((struct ls_fault *)io)->inner->io;
+
+    if (inner->peers != NULL)
+        inner->peers(inner, peer, n);
+}
+
 static void fault_flush(struct ls_port *port, uint64_t now_ns)
 {
     struct ls_fault *f = (struct ls_fault *)port;
@@ -544,7 +552,7 @@ struct ls_fault *ls_fault_create(struct ls_port *inner, uint32_t buffers, struct
     struct ls_fault *f = calloc(1, sizeof(*f));
     if (f == NULL)
         return NULL;
-    f->port = (struct ls_port){.io = {fault_alloc, fault_send, fault_release},
+    f->port = (struct ls_port){.io = {fault_alloc, fault_send, fault_release, fault_peers},
                                .receive = fault_receive,
                                .done = fault_done,
                                .flush = fault_flush};

@@ -26,6 +26,7 @@
 #define ANNOUNCEMENTS        3
 #define ANNOUNCE_INTERVAL_NS (1000ull * 1000 * 1000)
 #define DEFEND_INTERVAL_NS   (10 * ANNOUNCE_INTERVAL_NS) /* RFC 5227 */
+#define KEEP_INTERVAL_NS     ANNOUNCE_INTERVAL_NS        /* looks at those to be kept */
 
 static const uint8_t mac_broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 static const uint8_t mac_zero[6];
@@ -182,6 +183,7 @@ int ls_framing_init(struct ls_framing *framing, const struct ls_framing_config *
     put16(ip + IP_HEADER, config->addr.port);
     framing->header_sum = ls_internet_sum(0, ip, IP_HEADER);
     framing->announcements = ANNOUNCEMENTS;
+    framing->keep_ns = UINT64_MAX;
     return 0;
 }
 
@@ -329,6 +331,22 @@ static const uint8_t *resolve(struct ls_framing *f, uint32_t ip, uint64_t now_ns
     return fresh ? neighbour->mac : NULL;
 }
 
+void ls_framing_keep(struct ls_framing *framing, const struct ls_addr *peer, uint32_t n)
+{
+    framing->kept = n < LS_MEMBERS_MAX ? n : LS_MEMBERS_MAX;
+    for (uint32_t i = 0; i < framing->kept; i++)
+        framing->keep[i] = peer[i].ip;
+    framing->keep_ns = framing->kept > 0 ? 0 : UINT64_MAX;
+}
+
+void ls_framing_keep_up(struct ls_framing *framing, uint64_t now_ns)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < framing->kept; i++)
+        all = resolve(framing, framing->keep[i], now_ns) != NULL && all;
+    framing->keep_ns = now_ns + (all ? KEEP_INTERVAL_NS : LS_NEIGHBOUR_ASK_MIN_NS);
+}
+
 bool ls_framing_lookup(const struct ls_framing *framing, uint32_t ip, uint64_t now_ns, uint8_t mac[6])
 {
     uint32_t set = set_of(ip);
@@ -369,20 +387,18 @@ static enum ls_framing_verdict arp_in(struct ls_framing *f, uint8_t *packet, uin
     if ((operation != ARP_REQUEST && operation != ARP_REPLY) || (sender_mac[0] & 1) != 0 ||
         memcmp(sender_mac, mac_zero, 6) == 0 || (sender != f->config.addr.ip && sender != 0 && !is_sender(f, sender)))
         return refuse(f, eth_bad);
-    ls_count(f->counters, arp_in);
 
     bool to_us = target == f->config.addr.ip;
     if (sender == f->config.addr.ip) {
         /* Somebody else has our address. Say where it lives, seldom enough that two such machines do not fight. */
-        atomic_store_explicit(&f->conflicts, atomic_load_explicit(&f->conflicts, memory_order_relaxed) + 1,
-                              memory_order_relaxed);
         memcpy(f->conflict_mac, sender_mac, 6);
         if (f->announcements == 0) {
             f->announcements = 1;
             f->announce_ns = now_ns + DEFEND_INTERVAL_NS;
         }
-        return LS_FRAMING_NOTHING;
+        return refuse(f, arp_conflicts);
     }
+    ls_count(f->counters, arp_in);
     if (sender != 0) /* 0: a probe for a free address (RFC 5227), to be answered, not learned */
         learn(f, sender, sender_mac, operation == ARP_REQUEST && to_us ? LEARN_REQUEST : LEARN_UPDATE, now_ns);
     if (operation != ARP_REQUEST || !to_us)

@@ -3,7 +3,8 @@
  * Ethernet, ARP, IPv4, ICMP echo and UDP for one port with one address, pure: packets and the time come in, verdicts
  * and bytes come out. Owned by a port (dpdk.c) and called on that port's thread alone; nothing here allocates, reads a
  * clock or knows DPDK. No VLANs, no fragments; IPv4 options are skipped. Whatever is not taken adds one to exactly one
- * counter: eth_bad, eth_not_ours, ip_checksum, ip_fragment, ip_other, udp_other_port; or is an ARP packet (arp_in).
+ * counter: eth_bad, eth_not_ours, ip_checksum, ip_fragment, ip_other, udp_other_port, arp_conflicts; or is an ARP
+ * packet (arp_in).
  *
  * Checksums. A packet whose sums the device has verified comes with flags that say so; all others are verified here.
  * A UDP checksum of 0 ("none", RFC 768) is taken. Kernel sockets whose packets never leave the machine (veth, bridges)
@@ -17,6 +18,7 @@
  * flood of strangers cannot push out the peers in use. An entry is confirmed by whatever arrives from it; older than
  * half its age it is asked again while still in use, older than its age it is not used. A frame to an unresolved
  * neighbour is dropped and counted (the protocol repeats what matters) and a request is sent, paced per neighbour.
+ * The other members are kept resolved though nothing is sent to them: a new sequencer's first frames must not be lost.
  * ARP that contradicts a neighbour whose datagrams have just been heard is only asked about, and taken if the old MAC
  * address stays silent; what ARP alone has set gives way to the next datagram. So a forged packet diverts nothing that
  * is in use, and a machine that takes over an address is followed after LS_NEIGHBOUR_RIVAL_NS.
@@ -74,11 +76,13 @@ struct ls_framing {
     uint32_t header_sum;                /* of its IPv4 part, without destination and length, in memory order */
     uint32_t asks;
     uint32_t ask[LS_FRAMING_ASKS_MAX];
-    uint32_t announcements;     /* still to be sent */
-    uint64_t announce_ns;       /* the next one */
-    _Atomic uint64_t conflicts; /* ARP packets of another machine that claims our address; any thread may read */
-    _Atomic uint64_t disputes;  /* ARP packets against a neighbour whose datagrams were heard; any thread may read */
-    uint8_t conflict_mac[6];    /* of the last one */
+    uint32_t announcements; /* still to be sent */
+    uint64_t announce_ns;   /* the next one */
+    uint64_t keep_ns;       /* when ls_framing_keep_up() is wanted */
+    uint32_t kept;
+    uint32_t keep[LS_MEMBERS_MAX];
+    _Atomic uint64_t disputes; /* ARP packets against a neighbour whose datagrams were heard; any thread may read */
+    uint8_t conflict_mac[6];   /* of the last machine that claimed our address (counted as arp_conflicts) */
     uint32_t ip[LS_NEIGHBOUR_SETS][LS_NEIGHBOUR_WAYS]; /* 0: free */
     struct ls_neighbour neighbour[LS_NEIGHBOUR_SETS][LS_NEIGHBOUR_WAYS];
 };
@@ -89,6 +93,12 @@ int ls_framing_init(struct ls_framing *framing, const struct ls_framing_config *
 
 /* Tells the neighbours again where the address lives, three times, from `now_ns` on (after a link came up). */
 void ls_framing_announce(struct ls_framing *framing, uint64_t now_ns);
+
+/* These are to stay resolved although nothing is sent to them; in place of those named before. At most
+ * LS_MEMBERS_MAX, the rest is not kept. */
+void ls_framing_keep(struct ls_framing *framing, const struct ls_addr *peer, uint32_t n);
+/* Asks for those of them that are not resolved, or not for long any more. Due when keep_ns has come. */
+void ls_framing_keep_up(struct ls_framing *framing, uint64_t now_ns);
 
 enum ls_framing_verdict {
     LS_FRAMING_NOTHING,  /* refused or consumed, and counted: give the buffer back */

@@ -293,7 +293,7 @@ static bool memory_take(struct ls_ring_switch *net, uint32_t depth)
     }
     for (uint32_t i = 0; i < n; i++) {
         struct ring_port *port = &net->ports[i];
-        port->port = (struct ls_port){.io = {ring_alloc, ring_send, ring_release},
+        port->port = (struct ls_port){.io = {.alloc = ring_alloc, .send = ring_send, .release = ring_release},
                                       .receive = ring_receive,
                                       .done = ring_done,
                                       .flush = ring_flush};

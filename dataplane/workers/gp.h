@@ -28,7 +28,8 @@ struct ls_gp {
 
 /* Starts the thread. 0 or -errno. */
 int ls_gp_start(struct ls_gp *gp, const _Atomic uint64_t *activity);
-/* Ends it; what was retired stays unreclaimed. */
+/* Ends it; what was retired stays unreclaimed. Not by a thread that is online: it waits for the grace period under way.
+ */
 void ls_gp_stop(struct ls_gp *gp);
 /* Something was retired that the activity counter does not show. Ordinary threads: may cost a system call. */
 void ls_gp_want(struct ls_gp *gp);

@@ -19,4 +19,13 @@ static inline bool ls_thread_urgent(void)
     return sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &first) == 0;
 }
 
+/* An ordinary one again: before it waits for others, for some such waits (EAL's for its workers, the kernel's when a
+ * process is reaped) spin, and nobody else gets that core for as long as the kernel lets it, 950 ms in each second. */
+static inline void ls_thread_ordinary(void)
+{
+    const struct sched_param none = {.sched_priority = 0};
+
+    (void)sched_setscheduler(0, SCHED_OTHER, &none);
+}
+
 #endif

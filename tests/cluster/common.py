@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import subprocess
 
 from cluster import Cluster, ClusterError
 
@@ -61,3 +62,21 @@ def workload(cluster, *arguments, client=0, timeout=200):
     if status != 0:
         raise ClusterError(f"workload {' '.join(map(str, arguments))}: status {status}\n{output}\n{cluster.describe()}")
     return output.strip().splitlines()[-1] if output.strip() else ""
+
+
+def ctrl(cluster, number, *arguments, config=None, inside=None):
+    """lockstep-ctrl as an operator runs it at a node, to its end: exit status and output."""
+    node = cluster.node(inside or number)
+    done = subprocess.run(["ip", "netns", "exec", node.namespace, os.path.join(cluster.build, "ctrl", "lockstep-ctrl"),
+                           *arguments, "--config", config or cluster.config, "--node", str(number)],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout
+
+
+def lockstep(cluster, number, *arguments, status=0):
+    """The lockstep command at a node's socket; its output. `status`: the exit code that it must have."""
+    done = subprocess.run([cluster.lockstep, *arguments, "-c", cluster.config, "--socket", cluster.nodes[number].socket],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
+    assert done.returncode == status, f"lockstep {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n" \
+        + cluster.describe()
+    return done.stdout

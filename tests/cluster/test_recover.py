@@ -4,34 +4,16 @@ import contextlib
 import os
 import re
 import shutil
-import subprocess
 
 import network
 import wire
 from cluster import Cluster, ClusterError
-from common import settle, stop, workload
-
-
-def _ctrl(cluster, number, *arguments):
-    """lockstep-ctrl as an operator runs it at a node: exit status and output."""
-    node = cluster.nodes[number]
-    done = subprocess.run(["ip", "netns", "exec", node.namespace, os.path.join(cluster.build, "ctrl", "lockstep-ctrl"),
-                           *arguments, "--config", cluster.config, "--node", str(number)],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
-    return done.returncode, done.stdout
+from common import ctrl, lockstep, settle, stop, workload
 
 
 def _refused(cluster, number, text, *arguments):
-    status, output = _ctrl(cluster, number, *arguments)
+    status, output = ctrl(cluster, number, *arguments)
     assert status == 1 and text in output and "nothing was changed" in output, f"{status}\n{output}"
-
-
-def _lockstep(cluster, number, *arguments):
-    done = subprocess.run([cluster.lockstep, *arguments, "-c", cluster.config, "--socket", cluster.nodes[number].socket],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
-    assert done.returncode == 0, f"lockstep {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n" \
-        + cluster.describe()
-    return done.stdout
 
 
 def _member_add(cluster, number):
@@ -41,7 +23,7 @@ def _member_add(cluster, number):
         if at is None:
             return False
         with contextlib.suppress(AssertionError):
-            _lockstep(cluster, at, "member", "add", str(number))
+            lockstep(cluster, at, "member", "add", str(number))
         return cluster.is_voter(number)
 
     cluster.wait(f"node {number} as a voter", added, 60)
@@ -97,7 +79,7 @@ def test_recover():
         client = _client(cluster)
         client.open()
         kept = client.mutate(wire.kv_op(wire.KV_INCR, b"count", argument=5))
-        _lockstep(cluster, 1, "checkpoint", "create")
+        lockstep(cluster, 1, "checkpoint", "create")
         assert client.put(b"late", b"lost").status == wire.STATUS_OK
         held = cluster.pids(1, "lockstep-dataplane")[0]
         cluster.kill_ctrl(1)
@@ -112,7 +94,7 @@ def test_recover():
         cluster.stop_node(1)
         _refused(cluster, 1, "--accept-loss is needed", "recover")
         _refused(cluster, 1, "No such file", "recover", "--checkpoint", "/nowhere", "--accept-loss")
-        status, output = _ctrl(cluster, 1, "recover", "--accept-loss")
+        status, output = ctrl(cluster, 1, "recover", "--accept-loss")
         assert status == 0 and "begins generation 2" in output and "verified, every byte was read" in output, output
         cluster.start_node(1)
         cluster.wait("sequencer of the new generation", lambda: cluster.sequencer() == 1)
@@ -132,7 +114,7 @@ def test_recover():
 
         # The others are of the older generation until they are wiped.
         _generation_set(cluster, 2)
-        _lockstep(cluster, 1, "member", "add", "2", "--no-wait")
+        lockstep(cluster, 1, "member", "add", "2", "--no-wait")
         cluster.wait("refusal of the older generation",
                      lambda: "generation" in cluster.log_tail(1, 60) and "generation" in cluster.log_tail(2, 60))
         for number in (2, 3):
@@ -166,7 +148,7 @@ def test_recover_empty():
         for number in cluster.nodes:
             cluster.stop_node(number)
         _refused(cluster, 3, "no checkpoint here can be used", "recover", "--accept-loss")
-        status, output = _ctrl(cluster, 3, "recover", "--empty", "--accept-loss")
+        status, output = ctrl(cluster, 3, "recover", "--empty", "--accept-loss")
         assert status == 0, output
         _generation_set(cluster, 2)
         cluster.start_node(3)

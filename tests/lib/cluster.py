@@ -71,6 +71,7 @@ class Node:
         self.ip, self.ctrl_ip = addresses
         self.socket = os.path.join(directory, "ctrl.sock")
         self.log = os.path.join(directory, "log")
+        self.data = os.path.join(directory, "data")
         self.process = None
         self.config = None  # its own cluster file; None: the cluster's
         self.killed = None  # incarnation of the dataplane that was killed last
@@ -120,24 +121,24 @@ class Cluster:
         for number in range(1, self.count + self.spare_count + 1):
             namespace, *addresses = self.network.add_node(number)
             folder = os.path.join(directory, f"n{number}")
-            os.makedirs(os.path.join(folder, "data"), exist_ok=True)
             node = Node(number, namespace, addresses, folder)
+            os.makedirs(node.data, exist_ok=True)
             (self.nodes if number <= self.count else self.spares)[number] = node
         for number in range(1, self.client_count + 1):
             namespace, ip = self.network.add_client(number)
             self.client_namespaces.append(namespace)
             self.client_addresses.append(ip)
         self.config = os.path.join(directory, "cluster.yaml")
-        content = self._content(self.nodes.values())
+        content = self.content()
         with open(self.config, "w", encoding="ascii") as file:
             file.write(to_yaml(content) + "\n")
         # A node that comes later has its own file: the same, with itself in it.
         for spare in self.spares.values():
             with open(os.path.join(spare.directory, "cluster.yaml"), "w", encoding="ascii") as file:
-                file.write(to_yaml(self._content([*self.nodes.values(), spare])) + "\n")
+                file.write(to_yaml(self.content([*self.nodes.values(), spare])) + "\n")
 
-    def _content(self, nodes):
-        """The cluster file as nested mappings."""
+    def content(self, nodes=None):
+        """The cluster file as nested mappings; of these nodes instead of the members."""
         cpus = sorted(os.sched_getaffinity(0))
         content = {
             "cluster": {"name": "test", "id": f"{self.cluster_id:016x}"},
@@ -162,8 +163,8 @@ class Cluster:
                 },
                 "device": '"net_af_packet0,iface=eth0,qdisc_bypass=1"',
                 "ctrl_socket": node.socket,
-                "data_dir": os.path.join(node.directory, "data"),
-            } for node in nodes],
+                "data_dir": node.data,
+            } for node in nodes or self.nodes.values()],
         }
         for key, value in self.options.items():
             if isinstance(value, dict):

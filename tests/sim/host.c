@@ -146,8 +146,12 @@ void sim_host_turn(struct sim *sim, struct sim_host *host)
             ls_ctrl_observe(host->ctrl, &sample, now);
         }
     }
-    if (now >= ls_ctrl_next_ns(host->ctrl))
+    if (now >= ls_ctrl_next_ns(host->ctrl)) {
         ls_ctrl_turn(host->ctrl, now);
+        /* In production it would spin, before all other threads of its core. */
+        if (ls_ctrl_next_ns(host->ctrl) <= now)
+            sim_violate(sim, "Q2", "node %u: ctrl wants its next turn at once, again and again", host->index + 1);
+    }
     after(sim, host);
 }
 

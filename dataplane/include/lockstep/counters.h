@@ -105,6 +105,7 @@
     X(arp_in, "ARP packets received")                                                                                  \
     X(arp_out, "ARP packets sent")                                                                                     \
     X(arp_unresolved, "frames dropped: neighbour not resolved yet")                                                    \
+    X(arp_conflicts, "ARP packets of another machine that claims this node's address")                                 \
     X(icmp_echo, "ICMP echo requests answered")                                                                        \
     X(fault_dropped, "frames dropped on purpose")                                                                      \
     X(fault_duplicated, "frames duplicated on purpose")                                                                \

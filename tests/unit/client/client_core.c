@@ -701,7 +701,7 @@ static void completions_may_submit(void **state)
 
 static void configuration_is_checked(void **state)
 {
-    struct ls_io io = {rig_alloc, rig_send, rig_release};
+    struct ls_io io = {.alloc = rig_alloc, .send = rig_send, .release = rig_release};
     for (int i = 0; i < 9; i++) {
         struct ls_client_config config = rig_config();
         switch (i) {

@@ -345,7 +345,7 @@ static void run(uint64_t seed)
     struct world *w = calloc(1, sizeof(*w));
     assert_non_null(w);
     w->random = seed * 0x9e3779b97f4a7c15ull + 1;
-    w->io = (struct ls_io){world_alloc, world_send, world_release};
+    w->io = (struct ls_io){.alloc = world_alloc, .send = world_send, .release = world_release};
     w->now = 1000 * MS;
     w->sequencer = 1;
     w->epoch = 1;

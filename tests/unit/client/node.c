@@ -148,7 +148,7 @@ struct node *node_start_at(struct ls_addr at, uint32_t lose, uint32_t sessions, 
 {
     struct node *node = calloc(1, sizeof(*node));
     assert_non_null(node);
-    node->io = (struct ls_io){node_alloc, node_send, node_release};
+    node->io = (struct ls_io){.alloc = node_alloc, .send = node_send, .release = node_release};
     node->lose = lose;
     for (uint32_t i = 0; i < BUFFERS; i++)
         node->buffer[node->free++] = node->memory[i];

@@ -103,7 +103,7 @@ static inline struct rig *rig_create(const struct ls_client_config *config)
 {
     struct rig *rig = calloc(1, sizeof(*rig));
     assert_non_null(rig);
-    rig->io = (struct ls_io){rig_alloc, rig_send, rig_release};
+    rig->io = (struct ls_io){.alloc = rig_alloc, .send = rig_send, .release = rig_release};
     rig->now = 1000 * MS;
     rig->client = ls_client_core_create(config, &rig->io, rig->now);
     assert_non_null(rig->client);

@@ -117,8 +117,10 @@ static void node_start(struct node *node, bool replica, uint64_t promise, uint64
     assert_int_equal(ls_bulk_start(&node->bulk, &bulk, machine), 0);
 }
 
+/* Its threads are waited for, and one of them may wait until this thread says that it reads nothing. */
 static void node_stop(struct node *node)
 {
+    ls_rcu_offline();
     ls_bulk_stop(&node->bulk);
     ls_executor_destroy(node->executor);
     if (node->replica != NULL)
@@ -127,6 +129,7 @@ static void node_stop(struct node *node)
     ls_gp_stop(&node->gp);
     ls_seam_free(&node->seam);
     ls_log_free(&node->log);
+    ls_rcu_online();
 }
 
 /* One round of all workers and of control. True: the job's end was reported. */
@@ -397,7 +400,6 @@ static void test_stop(void **state)
     while (atomic_load(&a.seam.cut_state) != LS_CUT_WANTED)
         usleep(100);
     node_stop(&a);
-    ls_rcu_online();
     /* slower than anybody waits */
     what.bytes_per_second = 1;
     node_start(&a, false, 0, 0);
@@ -405,9 +407,7 @@ static void test_stop(void **state)
     assert_true(ls_bulk_post(&a.bulk, &what));
     while (atomic_load(&a.seam.cut_state) != LS_CUT_OPEN || !atomic_load(&a.seam.cut_sessions))
         (void)node_turn(&a);
-    ls_rcu_offline();
     node_stop(&a);
-    ls_rcu_online();
     what.bytes_per_second = 0;
     what.kind = LS_BULK_RESTORE;
     node_start(&b, true, 3, 0);
@@ -416,7 +416,6 @@ static void test_stop(void **state)
     while (!ls_bulk_report(&b.bulk, &report) || report.kind != LS_BULK_REBASE)
         usleep(100);
     node_stop(&b);
-    ls_rcu_online();
 }
 
 /* However slowly it is to write, it stops at once. */
@@ -434,9 +433,7 @@ static void test_stop_slow(void **state)
     assert_true(ls_bulk_post(&a.bulk, &what));
     while (stat(partial, &info) != 0)
         (void)node_turn(&a);
-    ls_rcu_offline();
     node_stop(&a);
-    ls_rcu_online();
     assert_int_not_equal(stat(what.path, &info), 0);
     assert_int_not_equal(stat(partial, &info), 0);
 }

@@ -296,6 +296,47 @@ static void what_comes_and_goes_is_counted_by_type(void **state)
     assert_int_equal(rig_count(rig, LS_COUNT_acks_in), 1);
 }
 
+static uint32_t orders_to(const struct rig *rig, uint16_t node)
+{
+    uint32_t orders = 0;
+    for (uint32_t i = 0; i < rig->sent; i++)
+        orders += ls_frame_header(rig->out[i].data)->type == LS_FRAME_ORDER &&
+                  ls_addr_equal(rig->out[i].peer, rig_address(node));
+    return orders;
+}
+
+/* What it misses goes out in small shares, behind what is new. */
+static void one_that_comes_back_does_not_keep_new_entries_from_others(void **state)
+{
+    struct rig *rig = *state;
+    struct rig_from two = {.node = 2, .incarnation = 22, .epoch = 1};
+    struct rig_from three = {.node = 3, .incarnation = 33, .epoch = 1};
+    struct ls_ack_body ack = {.limit = RIG_LOG_SIZE, .flags = LS_ACK_VERIFIED};
+    static const char value[1000];
+    rig_lead(rig, 1);
+    for (uint32_t i = 0; i < 48; i++)
+        ls_sequencer_append(rig->replica, &(struct ls_entry){.kind = LS_ENTRY_TICK}, value, sizeof(value), rig->now);
+    rig_turn(rig, 1000);
+    ack.position = rig->log.end;
+    rig_ack(rig, two, ack);
+    rig_turn(rig, 1000);
+    rig_apply(rig);
+    rig_ack(rig, three, (struct ls_ack_body){.question = 1});
+    rig_turn(rig, 1000);
+    ls_sequencer_append(rig->replica, &(struct ls_entry){.kind = LS_ENTRY_TICK}, value, sizeof(value), rig->now);
+    ack.position = 0;
+    rig_clear(rig);
+    rig_ack(rig, three, ack);
+    rig_turn(rig, 1000);
+    assert_int_equal(orders_to(rig, 2), 1);
+    assert_int_equal(orders_to(rig, 3), 16);
+    assert_true(ls_addr_equal(rig->out[0].peer, rig_address(2)));
+    for (uint32_t turns = 0; turns < 3; turns++)
+        rig_turn(rig, 1000);
+    assert_int_equal(rig->replica->peer[1].next, rig->log.end); /* all of it */
+    assert_int_equal(orders_to(rig, 2), 1);
+}
+
 static void damaged_log_bytes_halt_the_replica(void **state)
 {
     struct rig *rig = *state;
@@ -610,6 +651,7 @@ int main(void)
         TEST(commit_is_clamped_to_what_is_held),
         TEST(a_tail_is_dropped_at_verification_but_never_below_commit),
         TEST(what_comes_and_goes_is_counted_by_type),
+        TEST(one_that_comes_back_does_not_keep_new_entries_from_others),
         TEST(damaged_log_bytes_halt_the_replica),
         TEST(a_replica_too_far_behind_says_so),
         TEST(a_replica_that_holds_enough_is_not_too_far_behind),

@@ -60,11 +60,19 @@ struct ls_addr rig_address(uint16_t node)
     return (struct ls_addr){0x0a000000u + node, LS_PORT_DEFAULT};
 }
 
+static void rig_peers(struct ls_io *io, const struct ls_addr *peer, uint32_t n)
+{
+    struct rig *rig = (struct rig *)io;
+    for (uint32_t i = 0; i < n; i++)
+        assert_true(ls_addr_equal(peer[i], rig_address((uint16_t)(i + 2))));
+    rig->told = n;
+}
+
 void rig_start_outside(struct rig *rig)
 {
     memset(rig, 0, sizeof(*rig));
     machine_rig = rig;
-    rig->io = (struct ls_io){.alloc = rig_alloc, .send = rig_catch, .release = rig_release};
+    rig->io = (struct ls_io){.alloc = rig_alloc, .send = rig_catch, .release = rig_release, .peers = rig_peers};
     rig->now = 1000000000;
     assert_int_equal(ls_log_init(&rig->log, RIG_LOG_SIZE), 0);
     assert_int_equal(ls_seam_init(&rig->seam, 16), 0);

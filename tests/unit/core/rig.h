@@ -36,6 +36,7 @@ struct rig {
     bool time_pending;
     bool starved; /* alloc fails */
     uint32_t taken, returned;
+    uint32_t told; /* members that the port was last told to keep reachable */
     uint32_t sent; /* frames caught since rig_clear() */
     struct ls_frame out[RIG_FRAMES];
     uint8_t buffer[RIG_FRAMES][LS_FRAME_MAX];

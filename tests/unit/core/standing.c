@@ -317,6 +317,7 @@ static void a_membership_is_undone_with_its_tail(void **state)
     ls_log_append(&leader, &header, bytes, ls_change_pack(&four, bytes));
     order_all(rig, LEADER, &leader, common);
     assert_int_equal(rig->replica->peers, 3);
+    assert_int_equal(rig->told, 3); /* and the port keeps them reachable */
     assert_int_equal(rig->replica->voters, 4);
     assert_int_equal(rig_seal(rig, 2).members.count, 4); /* who elects: the newest, committed or not */
     struct rig_from next = {.node = 3, .incarnation = 33, .epoch = 2};
@@ -330,6 +331,7 @@ static void a_membership_is_undone_with_its_tail(void **state)
                                              .kind = LS_ANSWER_PARTING});
     assert_int_equal(rig->log.end, common);
     assert_int_equal(rig->replica->peers, 2);
+    assert_int_equal(rig->told, 2);
     assert_int_equal(rig->replica->voters, 3);
     rig_turn(rig, 0);
     assert_true(rig_event(rig, LS_EVENT_MEMBERS, &event));

@@ -281,6 +281,47 @@ static void test_command_cancelled(void **state)
     world_end(&w);
 }
 
+/* What a command left half done when its sequencer went is gone on with when it is given again. */
+static void test_command_goes_on(void **state)
+{
+    struct ls_ctrl_command elsewhere = {.kind = LS_COMMAND_MEMBER_ADD, .promote = true};
+
+    (void)state;
+    opened(4, 3);
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 4, true, 1); /* waits for node 4, which comes later */
+    world_run(&w, 100 * MS);
+    world_kill_dataplane(&w, 1);
+    done_within(50 * MS);
+    expect(ECANCELED, "ended meanwhile");
+    assert_true(world_settle(&w, 3, 500 * MS));
+    world_start(&w, 4, false);
+    world_member(&elsewhere.member, 5, LS_MEMBER_LEARNER);
+    elsewhere.member.node = 4;
+    ls_ctrl_command(w.node[world_sequencer(&w)].ctrl, &elsewhere, 2, w.now);
+    expect(EEXIST, "learner already, at other addresses");
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 4, true, 3);
+    done_within(500 * MS);
+    expect(0, "node 4 is a voter now");
+    world_end(&w);
+}
+
+/* A replacement that ended after the new one became a voter has only the old one to remove. */
+static void test_replace_goes_on(void **state)
+{
+    (void)state;
+    opened(4, 3);
+    world_start(&w, 4, false);
+    world_command(&w, 1, LS_COMMAND_MEMBER_ADD, 0, 4, true, 1);
+    done_within(500 * MS);
+    expect(0, "node 4 is a voter now");
+    world_command(&w, 1, LS_COMMAND_MEMBER_REPLACE, 3, 4, false, 2);
+    done_within(500 * MS);
+    expect(0, "node 4 took the place of node 3");
+    assert_int_equal(world_view(&w, 1).members.count, 3);
+    assert_null(ls_membership_find(&w.node[1].dp.members, 3));
+    world_end(&w);
+}
+
 /* The dataplane of the node where the command was given goes meanwhile, its ctrl does not: the answer is still its own.
  */
 static void test_command_outlives_dataplane(void **state)
@@ -308,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_removal_refused),   cmocka_unit_test(test_command_without_sequencer),
         cmocka_unit_test(test_command_cancelled), cmocka_unit_test(test_command_outlives_dataplane),
         cmocka_unit_test(test_add_answered_late), cmocka_unit_test(test_undone_removal),
+        cmocka_unit_test(test_command_goes_on),   cmocka_unit_test(test_replace_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

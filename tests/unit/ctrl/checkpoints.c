@@ -131,9 +131,16 @@ static void test_verify(void **state)
     ls_checkpoints_doubt(c, "checkpoint-1-10.lsc");
     assert_int_equal(ls_checkpoints_find(c, "checkpoint-1-10.lsc")->state, LS_CHECKPOINT_UNVERIFIED);
     assert_int_equal(unlink(at("checkpoint-1-10.lsc")), 0);
-    assert_int_equal(verify("checkpoint-1-10.lsc"), LS_CHECKPOINT_UNVERIFIED);
-    assert_int_equal(ls_checkpoints_scan(c), 0);
+    assert_int_equal(ls_checkpoints_verify(c, "checkpoint-1-10.lsc", on_verified, NULL), -ENOENT);
     assert_null(ls_checkpoints_find(c, "checkpoint-1-10.lsc"));
+    /* damaged since the list was made: what is found out stays known */
+    rig_write(at("checkpoint-1-13.lsc"), RIG_CLUSTER, 1, 13, 300000);
+    assert_int_equal(ls_checkpoints_scan(c), 0);
+    usleep(20000); /* the file's times are of the kernel's ticks */
+    rig_damage(at("checkpoint-1-13.lsc"), 200000);
+    assert_int_equal(verify("checkpoint-1-13.lsc"), LS_CHECKPOINT_DAMAGED);
+    assert_int_equal(ls_checkpoints_scan(c), 0);
+    assert_int_equal(ls_checkpoints_find(c, "checkpoint-1-13.lsc")->state, LS_CHECKPOINT_DAMAGED);
     /* closed while the thread works: nothing is told, nothing leaks */
     rig_write(at("checkpoint-1-50.lsc"), RIG_CLUSTER, 1, 50, 3000000);
     assert_int_equal(ls_checkpoints_scan(c), 0);

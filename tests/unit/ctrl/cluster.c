@@ -398,6 +398,29 @@ static void test_rejoin_by_checkpoint(void **state)
     world_end(&w);
 }
 
+/* The others' logs have passed the checkpoint by the time it is restored. */
+static void test_outrun(void **state)
+{
+    (void)state;
+    opened(3, 3);
+    world_append(&w, 1, 50);
+    world_run(&w, 5 * MS);
+    w.node[1].dp.oldest = w.node[2].dp.oldest = 40;
+    world_kill_dataplane(&w, 3);
+    for (int ms = 0; ms < 3000 && w.node[3].checkpoints == 0; ms++)
+        world_run(&w, 1 * MS);
+    w.data_cut[1][3] = true;
+    world_append(&w, 1, 50);
+    world_run(&w, 5 * MS);
+    w.node[1].dp.oldest = w.node[2].dp.oldest = 90;
+    w.data_cut[1][3] = false;
+    world_run(&w, 300 * MS);
+    assert_true(said(3, "raise limits.log_size"));
+    assert_true(world_settle(&w, 3, 3000 * MS)); /* the load has ended: it catches up */
+    assert_int_equal(w.node[3].checkpoints, 2);
+    world_end(&w);
+}
+
 /* ctrl alone dies and comes back: nothing happens to anybody. */
 static void test_takeover(void **state)
 {
@@ -792,6 +815,7 @@ int main(void)
         cmocka_unit_test(test_rejoin_promise_above),
         cmocka_unit_test(test_rejoin_beside_promise_above),
         cmocka_unit_test(test_rejoin_by_checkpoint),
+        cmocka_unit_test(test_outrun),
         cmocka_unit_test(test_takeover),
         cmocka_unit_test(test_takeover_refused),
         cmocka_unit_test(test_record_gone),

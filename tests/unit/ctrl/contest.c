@@ -89,6 +89,58 @@ static void test_slow_links(void **state)
     world_end(&w);
 }
 
+/* The ctrls of these nodes are late at a reading, so that their detectors judge nothing for a while. */
+static void late_once(uint16_t from, uint16_t to)
+{
+    for (uint16_t node = from; node <= to; node++)
+        w.node[node].late = true;
+    world_run(&w, 14 * MS);
+    for (uint16_t node = from; node <= to; node++)
+        w.node[node].late = false;
+    world_run(&w, 1 * MS);
+}
+
+/* And so at each, until there is a sequencer. */
+static void run_late(uint16_t from, uint16_t to, uint64_t ns)
+{
+    for (uint64_t end = w.now + ns; w.now < end && world_sequencer(&w) == 0;)
+        late_once(from, to);
+}
+
+/* The candidate dies when its voters have promised, and they are all that is left of a majority. */
+static void test_late_voters(void **state)
+{
+    (void)state;
+    opened(5);
+    for (uint16_t node = 3; node <= 5; node++)
+        w.node[node].persist_ns = 5 * MS;
+    late_once(3, 5);
+    world_kill_dataplane(&w, 1);
+    while (w.node[2].disk.promise < 2)
+        world_run(&w, 20000);
+    world_run(&w, 1 * MS);
+    world_kill_dataplane(&w, 2);
+    run_late(3, 5, 3000 * MS);
+    assert_in_range(world_sequencer(&w), 3, 5);
+    assert_true(world_settle(&w, 5, 2000 * MS));
+    world_end(&w);
+}
+
+/* Nor does a node that was cut off stay the sequencer because those who miss it are late. */
+static void test_late_followers(void **state)
+{
+    (void)state;
+    opened(3);
+    world_isolate(&w, 1, true, true, true);
+    world_run(&w, 1 * MS);
+    w.node[1].dp.role = LS_ROLE_SUSPENDED;
+    run_late(2, 3, 3000 * MS);
+    assert_in_range(world_sequencer(&w), 2, 3);
+    world_isolate(&w, 1, true, true, false);
+    assert_true(world_settle(&w, 3, 2000 * MS));
+    world_end(&w);
+}
+
 static void vote_say(uint16_t from, uint16_t to, struct ls_peer_vote vote)
 {
     struct {
@@ -183,6 +235,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slow_disks),        cmocka_unit_test(test_uneven_disks),
+        cmocka_unit_test(test_late_voters),       cmocka_unit_test(test_late_followers),
         cmocka_unit_test(test_slow_links),        cmocka_unit_test(test_late_request),
         cmocka_unit_test(test_answer_to_another), cmocka_unit_test(test_highest_sane_epoch),
     };

@@ -544,6 +544,7 @@ void world_run(struct world *w, uint64_t ns)
         w->now = at;
         if (turn != 0) {
             ls_ctrl_turn(w->node[turn].ctrl, w->now);
+            assert_true(ls_ctrl_next_ns(w->node[turn].ctrl) > w->now); /* it would spin */
             continue;
         }
         world_dataplanes_tick(w);

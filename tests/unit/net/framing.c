@@ -723,11 +723,43 @@ static void test_announcements(void **state)
         assert_int_equal(in(build_arp(1, other_mac, OWN_IP, OWN_IP), now), LS_FRAMING_NOTHING);
         sent += ls_framing_own(&f, own, now) != 0;
     }
-    assert_int_equal(f.conflicts, 2000);
+    assert_int_equal(count(LS_COUNT_arp_conflicts), 2000);
     assert_memory_equal(f.conflict_mac, other_mac, 6);
     assert_in_range(sent, 4, 5);
     ls_framing_announce(&f, 50 * SECOND);
     own_asks(OWN_IP, 50 * SECOND);
+}
+
+/* Those to be kept are asked for before anything is sent to them, and again before they are too old, all night. */
+static void test_kept(void **state)
+{
+    struct ls_addr peer = {PEER_IP, PORT};
+    uint64_t now = SECOND;
+    uint32_t asked = 0;
+    uint8_t mac[6];
+
+    assert_int_equal(f.keep_ns, UINT64_MAX);
+    ls_framing_keep(&f, &peer, 1);
+    ls_framing_keep_up(&f, now);
+    own_asks(PEER_IP, now); /* and nobody answers */
+    assert_false(ls_framing_has_own(&f, now));
+    now = f.keep_ns;
+    ls_framing_keep_up(&f, now);
+    own_asks(PEER_IP, now);
+    in(build_arp(2, peer_mac, PEER_IP, OWN_IP), now);
+    for (uint64_t end = now + 3600 * SECOND; now < end; now += 100 * MS) {
+        if (now >= f.keep_ns)
+            ls_framing_keep_up(&f, now);
+        assert_true(ls_framing_lookup(&f, PEER_IP, now, mac));
+        if (!ls_framing_has_own(&f, now))
+            continue;
+        own_asks(PEER_IP, now);
+        asked++;
+        in(build_arp(2, peer_mac, PEER_IP, OWN_IP), now);
+    }
+    assert_in_range(asked, 3600 * SECOND / LS_NEIGHBOUR_AGE_NS, 2 * 3600 * SECOND / LS_NEIGHBOUR_AGE_NS);
+    ls_framing_keep(&f, NULL, 0);
+    assert_int_equal(f.keep_ns, UINT64_MAX);
 }
 
 /* Strangers, many times the size of the cache, do not push out a neighbour in use; nor do unresolved ones overrun the
@@ -878,8 +910,9 @@ int main(void)
         cmocka_unit_test_setup(test_resolving, setup),     cmocka_unit_test_setup(test_next_hop, setup),
         cmocka_unit_test_setup(test_arp_request, setup),   cmocka_unit_test_setup(test_arp_refused, setup),
         cmocka_unit_test_setup(test_mac_changes, setup),   cmocka_unit_test_setup(test_forged_arp, setup),
-        cmocka_unit_test_setup(test_announcements, setup), cmocka_unit_test_setup(test_flood, setup),
-        cmocka_unit_test_setup(test_config, setup),        cmocka_unit_test_setup(test_mutations, setup),
+        cmocka_unit_test_setup(test_announcements, setup), cmocka_unit_test_setup(test_kept, setup),
+        cmocka_unit_test_setup(test_flood, setup),         cmocka_unit_test_setup(test_config, setup),
+        cmocka_unit_test_setup(test_mutations, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
