@@ -212,6 +212,7 @@ struct ls_ctrl {
     struct ls_membership linked;  /* as io->peers was told */
     struct ls_membership linger;  /* members removed lately: they are told before their links go */
     uint64_t linger_until_ns;
+    bool links_judged; /* `linked` is as all of these want it */
 
     /* election */
     struct election election;

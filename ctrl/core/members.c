@@ -29,8 +29,10 @@ void ctrl_members_push(struct ls_ctrl *c, uint16_t node)
 
 static void settled_note(struct ls_ctrl *c, const struct ls_membership *members, bool committed)
 {
-    if (committed && members->seq > c->settled.seq)
-        c->settled = *members;
+    if (!committed || members->seq <= c->settled.seq)
+        return;
+    c->settled = *members;
+    c->links_judged = false;
 }
 
 void ctrl_members_removed(struct ls_ctrl *c, uint64_t seq)
@@ -69,6 +71,7 @@ static void members_use(struct ls_ctrl *c, const struct ls_membership *members, 
     c->members = *members;
     c->members_committed = committed;
     c->members_own = own;
+    c->links_judged = false;
     linger(c, &before, members);
     if (c->linger.count > 0)
         c->linger_until_ns = c->now + LINGER_ANSWERS * c->times.answer;
@@ -108,10 +111,15 @@ static void links_step(struct ls_ctrl *c)
 {
     struct ls_membership links = {0};
 
-    if (c->linger.count > 0 && c->now >= c->linger_until_ns)
+    if (c->linger.count > 0 && c->now >= c->linger_until_ns) {
         c->linger = (struct ls_membership){0};
+        c->links_judged = false;
+    }
     if (c->linger.count > 0)
         ctrl_wake(c, c->linger_until_ns);
+    if (c->links_judged)
+        return;
+    c->links_judged = true;
     /* Without this node, ids ascending. */
     for (uint16_t node = 1; node <= LS_NODE_ID_MAX && links.count < LS_MEMBERS_MAX; node++) {
         const struct ls_member *m = ls_membership_find(&c->members, node);
