@@ -27,7 +27,8 @@
     X(VOTE_BY_NODE, "once a node was admitted, each of its incarnations votes")                                        \
     X(VOTES_CONFIGURED, "votes are counted by the founders of the configuration")                                      \
     X(WIPED_JOINS, "a node whose record was made anew is let in under its id")                                         \
-    X(STUCK_NEVER, "a sequencer that does not serve never leaves it to the others")
+    X(STUCK_NEVER, "a sequencer that does not serve never leaves it to the others")                                    \
+    X(DRIFT_IGNORED, "a copy whose digest differs from that of a majority stays")
 
 enum ls_ctrl_mutant_id {
     LS_CTRL_MUTANT_NONE,

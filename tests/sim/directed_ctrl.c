@@ -291,6 +291,39 @@ static bool forgets_lose(struct sim *sim, const struct sim_packet *packet)
     return true;
 }
 
+/* ---- P15: one copy is not as the others ---- */
+
+/* What n3's dataplane says of its state is not what the others say, for as long as it lives. */
+static void drift_step(struct sim *sim, uint32_t step)
+{
+    struct sim_node *n3 = &sim->node[2];
+    switch (step) {
+    case 0:
+        sim_script_at(sim, 60 * MS, 1);
+        sim_script_at(sim, 60 * MS, 2);
+        sim_script_at(sim, 200 * MS, 3);
+        break;
+    case 1:
+        sim_script_submit(sim, LS_KV_PUT, "k", 10, 0);
+        if (sim->now < 70 * MS)
+            sim_script_at(sim, sim->now + 250 * US, 1);
+        break;
+    case 2:
+        for (uint32_t i = 0; i < LS_DIGESTS_KEPT && n3->incarnation == 1; i++) {
+            uint64_t seq = atomic_load(&n3->page.digests[i].seq);
+            if (seq != 0)
+                atomic_store(&n3->page.digests[i].digest, ~sim->ledger.expected[seq].digest);
+        }
+        if (sim->now < 200 * MS)
+            sim_script_at(sim, sim->now + 20 * US, 2);
+        break;
+    default:
+        if (n3->incarnation == 1 || !n3->view.counts)
+            sim_violate(sim, "P15", "the copy of node 3 differs from the others, and was not rebuilt");
+        break;
+    }
+}
+
 /* ---- P19: a checkpoint is one moment's ---- */
 
 static void cut_configure(struct sim_config *config)
@@ -402,6 +435,13 @@ const struct sim_scenario sim_directed_ctrl[] = {
      .configure = promise_configure,
      .from = 59 * MS,
      .until = 200 * MS,
+     .with_ctrl = true},
+    {.name = "copy-differs",
+     .text = "the digests of node 3 differ from the others': its dataplane is ended, and brought in again",
+     .step = drift_step,
+     .configure = sim_config_ctrls,
+     .from = 71 * MS,
+     .until = 201 * MS,
      .with_ctrl = true},
     {.name = "cut-under-load",
      .text = "a checkpoint is taken while requests go on: sessions are in it as they were at its seq",

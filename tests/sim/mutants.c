@@ -103,6 +103,7 @@ static const struct {
     {"VOTES_CONFIGURED", "votes-by-log"},
     {"WIPED_JOINS", "record-anew"},
     {"STUCK_NEVER", "deaf-sequencer"},
+    {"DRIFT_IGNORED", "copy-differs"},
     {"PROMISE_AND_CONFIRM", "promise-and-confirm"},
     {"KEEPS_ACKS_AND_REACH", "admit-forgets"},
 };
