@@ -35,7 +35,7 @@ static enum ls_peer_join_refusal judge(struct ls_ctrl *c, uint16_t node, const s
         return c->members_committed ? LS_JOIN_NOT_MEMBER : LS_JOIN_NOT_SEQUENCER;
     if (join->joining != h->incarnation)
         return LS_JOIN_INCARNATION;
-    if (m->role == LS_MEMBER_VOTER && join->promise == 0)
+    if (m->role == LS_MEMBER_VOTER && join->promise == 0 && !ls_ctrl_mutant(WIPED_JOINS))
         return LS_JOIN_RECORD_GONE;
     return join->promise > c->disk.promise ? LS_JOIN_PROMISE : LS_JOIN_TAKEN;
 }
@@ -103,7 +103,7 @@ void ctrl_admitted(struct ls_ctrl *c, uint64_t id, const struct ls_control_admit
     }
     if (admitted->epoch != a->epoch)
         return;
-    a->reach = admitted->reach;
+    a->reach = ls_ctrl_mutant(ADMIT_REACH_CTRL) ? c->sample.last : admitted->reach;
     confirm_ask(c, node, a);
     c->again = true;
 }

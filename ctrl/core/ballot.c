@@ -28,6 +28,8 @@ static bool counts(const struct ls_ctrl *c)
 {
     if (ls_ctrl_mutant(VOTE_UNADMITTED))
         return c->up;
+    if (ls_ctrl_mutant(VOTE_BY_NODE))
+        return c->up && c->disk.counts != 0;
     return c->phase == LS_CTRL_FULL && c->up && !c->killed && c->role != LS_ROLE_HALTED &&
            c->disk.counts == c->disk.incarnation;
 }
@@ -149,7 +151,7 @@ static void compare(struct ls_ctrl *c)
 
     if (c->sealed.epoch != b->vote.epoch) {
         finish(c, LS_DENIAL_OLD_EPOCH);
-    } else if (!c->sealed.counts && !ls_ctrl_mutant(VOTE_UNADMITTED)) {
+    } else if (!c->sealed.counts && !ls_ctrl_mutant(VOTE_UNADMITTED) && !ls_ctrl_mutant(VOTE_BY_NODE)) {
         finish(c, LS_DENIAL_NOT_COUNTING);
     } else if (behind(&b->vote, c->sealed.last_epoch, c->sealed.last)) {
         bool stands = ls_membership_is_voter(&c->sealed_members, c->config.node) && !is_open(c, b->vote.epoch);

@@ -88,7 +88,8 @@ bool ctrl_is_majority(const struct ls_membership *members, uint64_t nodes)
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < members->count; i++)
-        n += members->member[i].role == LS_MEMBER_VOTER && (nodes & bit(members->member[i].node)) != 0;
+        n += (members->member[i].role == LS_MEMBER_VOTER || ls_ctrl_mutant(LEARNER_VOTES)) &&
+             (nodes & bit(members->member[i].node)) != 0;
     return ls_membership_majority(members) > 0 && n >= ls_membership_majority(members);
 }
 

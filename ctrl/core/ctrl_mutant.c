@@ -4,5 +4,5 @@
 #include "ctrl_mutant.h"
 
 #ifdef LS_WITH_MUTANTS
-enum ls_ctrl_mutant_id ls_ctrl_mutant_active = LS_CTRL_MUTANT_NONE;
+bool ls_ctrl_mutant_on[LS_CTRL_MUTANTS];
 #endif

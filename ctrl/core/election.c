@@ -137,7 +137,7 @@ static uint64_t voters_of(const struct ls_membership *members)
     uint64_t bits = 0;
 
     for (uint32_t i = 0; i < members->count; i++)
-        if (members->member[i].role == LS_MEMBER_VOTER)
+        if (members->member[i].role == LS_MEMBER_VOTER || ls_ctrl_mutant(LEARNER_VOTES))
             bits |= bit(members->member[i].node);
     return bits;
 }
@@ -224,7 +224,9 @@ static void seal_step(struct ls_ctrl *c)
         give_up(c, "its own log does not name it a voter");
         return;
     }
-    e->members = ls_ctrl_mutant(VOTES_OLD_MEMBERSHIP) ? c->disk.members : c->sealed_members;
+    e->members = ls_ctrl_mutant(VOTES_OLD_MEMBERSHIP) ? c->disk.members
+                 : ls_ctrl_mutant(VOTES_CONFIGURED)   ? c->config.founders
+                                                      : c->sealed_members;
     e->last_epoch = vote.last_epoch = c->sealed.last_epoch;
     e->last = vote.last = c->sealed.last;
     e->stage = STAGE_VOTE;
@@ -360,7 +362,7 @@ static void stuck_step(struct ls_ctrl *c)
         c->stuck = false; /* the first epoch waits for all founders, as long as it takes */
         return;
     }
-    if (c->stuck)
+    if (c->stuck || ls_ctrl_mutant(STUCK_NEVER))
         return;
     if (c->now < c->role_since_ns + patience) {
         ctrl_wake(c, c->role_since_ns + patience);

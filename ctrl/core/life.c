@@ -274,7 +274,7 @@ static bool spared(const struct ls_ctrl *c)
 
 static void damage_step(struct ls_ctrl *c)
 {
-    uint64_t odd = ls_drift_odd(&c->drift, &c->members, c->config.node);
+    uint64_t odd = ls_ctrl_mutant(DRIFT_IGNORED) ? 0 : ls_drift_odd(&c->drift, &c->members, c->config.node);
 
     for (uint16_t node = 1; node <= LS_NODE_ID_MAX; node++) {
         bool is = (odd & bit(node)) != 0;

@@ -158,7 +158,8 @@ static bool is_new(const struct ls_ctrl *c)
  * know (P8). */
 static bool founded_without(struct ls_ctrl *c, uint16_t node, uint64_t commit)
 {
-    if (commit == 0 || !is_new(c) || !ls_membership_is_voter(&c->config.founders, c->config.node))
+    if (commit == 0 || !is_new(c) || !ls_membership_is_voter(&c->config.founders, c->config.node) ||
+        ls_ctrl_mutant(WIPED_JOINS))
         return false;
     ctrl_refuse(c,
                 "node %u has a committed log, and this founder's record has promised nothing yet: the record was made "
@@ -234,7 +235,7 @@ static const char *hello_take(struct ls_ctrl *c, uint16_t node, const struct ls_
 {
     struct peer *p = &c->peer[node];
 
-    if (ls_ctrl_mutant(WIPED_FOUNDS)) {
+    if (ls_ctrl_mutant(WIPED_FOUNDS) || ls_ctrl_mutant(WIPED_JOINS)) {
         p->greeted = true;
         return NULL;
     }

@@ -35,6 +35,7 @@ static void admit(struct ls_replica *r, struct ls_peer *peer, uint64_t joining)
     if (ls_mutant(ADMIT_KEEPS_ACKS)) {
         peer->incarnation = joining;
         peer->bound = true;
+        peer->parting_number = 0; /* it asks anew all the same */
         return;
     }
     *peer = (struct ls_peer){

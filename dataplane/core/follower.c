@@ -86,6 +86,8 @@ static void too_old_take(struct ls_replica *r, const struct ls_answer_record *an
     }
     r->question_open = false;
     ls_log_drop_partial(r->log);
+    if (ls_mutant(BEHIND_DROPS_TAIL))
+        (void)ls_log_truncate(r->log, r->commit);
     ls_repair_reset(&r->repair, r->repair.delay_ns);
     ls_reads_refuse(r, LS_STATUS_NO_SEQUENCER, now_ns);
     ls_replica_set_role(r, LS_ROLE_BEHIND);
@@ -93,7 +95,8 @@ static void too_old_take(struct ls_replica *r, const struct ls_answer_record *an
 
 static void answer_take(struct ls_replica *r, const struct ls_answer_record *answer, uint64_t now_ns)
 {
-    if (answer->node != r->config.node || answer->incarnation != r->config.incarnation) {
+    bool own = answer->incarnation == r->config.incarnation || ls_mutant(ANSWER_OLD_LIFE);
+    if (answer->node != r->config.node || !own) {
         ls_count(r->counters, drop_answer);
         return;
     }
@@ -138,6 +141,8 @@ static void place(struct ls_replica *r, uint64_t position, const uint8_t *bytes,
     }
     if (position > log->filled) {
         ls_count(r->counters, order_early);
+        if (ls_mutant(GAP_BLOCKS))
+            return;
         if (!ls_repair_add(&r->repair, position, position + length)) {
             ls_count(r->counters, drop_ranges_full);
             return;
@@ -238,6 +243,8 @@ void ls_follower_heartbeat(struct ls_replica *r, const uint8_t *frame, uint64_t 
         answer_take(r, &answer[i], now_ns);
     if (r->role == LS_ROLE_HALTED)
         return;
+    if (ls_mutant(TAIL_BY_HEARTBEAT) && r->role == LS_ROLE_UNVERIFIED)
+        (void)ls_log_truncate(r->log, r->commit);
     if (r->role == LS_ROLE_UNVERIFIED && !r->question_open)
         question_send(r, now_ns);
     if (r->role == LS_ROLE_FOLLOWER && body->sent > r->repair.known_end)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Deliberately broken variants of the core, compiled only into the simulator's build (LS_WITH_MUTANTS), one at a time:
- * the simulator must find each of them, so that we know that it looks there. In every other build ls_mutant() is the
- * constant false and the broken code is gone.
+ * Deliberately broken variants of the core, compiled only into the simulator's build (LS_WITH_MUTANTS): the simulator
+ * must find each of them, so that we know that it looks there. One at a time, or two where guards are double. In every
+ * other build ls_mutant() is the constant false and the broken code is gone.
  */
 #ifndef LOCKSTEP_CORE_MUTANT_H
 #define LOCKSTEP_CORE_MUTANT_H
@@ -50,7 +50,23 @@
     X(INSTALL_UNSEALED, "an epoch is opened without being sealed at it")                                               \
     X(MEMBERS_LAG, "votes and commit are counted by the last committed membership")                                    \
     X(COUNT_EARLY, "a joiner counts before it holds what it was to reach")                                             \
-    X(OUTSIDE_ACKS, "a new incarnation takes part with its empty log")
+    X(OUTSIDE_ACKS, "a new incarnation takes part with its empty log")                                                 \
+    X(ANSWER_OLD_LIFE, "an answer to a question of an older incarnation is taken")                                     \
+    X(TAIL_BY_HEARTBEAT, "a heartbeat of a new epoch makes a follower drop what it does not know to be committed")     \
+    X(BEHIND_DROPS_TAIL, "one that is too far behind drops its tail before a checkpoint is there")                     \
+    X(PARTING_BY_POSITION, "logs are compared by their lengths alone")                                                 \
+    X(READ_KEPT, "reads that wait are kept over a seal, and nothing is checked as their answers leave")                \
+    X(NO_SUSPEND, "a sequencer goes on without a majority's acknowledgements")                                         \
+    X(SESSION_BY_SLOT, "a request is judged by its slot, whatever session has that now")                               \
+    X(EVICT_LOCAL, "sessions are evicted by the local clock")                                                          \
+    X(FETCH_LATE, "a gap is asked for after 10 ms, whatever was measured")                                             \
+    X(GAP_BLOCKS, "what comes behind a gap is dropped")                                                                \
+    X(FETCH_AT_ONCE, "a gap is asked for at once, and again in each turn")                                             \
+    X(FETCH_SEQUENCER, "a gap is only ever asked of the sequencer")                                                    \
+    X(SERVE_UNCAPPED, "what is fetched is served all in one turn")                                                     \
+    X(FRAME_UNCHECKED, "a frame's checksum is not looked at")                                                          \
+    X(CHAIN_UNCHECKED, "a fetched entry is taken in though it does not follow the one before")                         \
+    X(CUT_SESSIONS_LATE, "a checkpoint holds sessions as they are when it is written, not as they were at its seq")
 
 enum ls_mutant_id {
     LS_MUTANT_NONE,
@@ -61,8 +77,8 @@ enum ls_mutant_id {
 };
 
 #ifdef LS_WITH_MUTANTS
-extern enum ls_mutant_id ls_mutant_active; /* the simulator's; set before a run */
-#define ls_mutant(name) (ls_mutant_active == LS_MUTANT_##name)
+extern bool ls_mutant_on[LS_MUTANTS]; /* the simulator's; set before a run */
+#define ls_mutant(name) ls_mutant_on[LS_MUTANT_##name]
 #else
 #define ls_mutant(name) false
 #endif

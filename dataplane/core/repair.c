@@ -125,7 +125,7 @@ static struct ls_addr fetch_target(const struct ls_replica *r)
 {
     uint32_t index = r->peer_of[r->sequencer];
     uint32_t turn = r->repair.attempt % (index == 0 ? r->peers + 1 : r->peers);
-    if (turn == 0)
+    if (turn == 0 || ls_mutant(FETCH_SEQUENCER))
         return r->sequencer_addr;
     return index == 0 ? r->peer[turn - 1].addr : r->peer[(index - 1 + turn) % r->peers].addr;
 }
@@ -163,8 +163,12 @@ void ls_repair_turn(struct ls_replica *r, uint64_t now_ns)
         repair->fetched_ns = 0;
         repair->attempt = 0;
     }
+    if (ls_mutant(FETCH_AT_ONCE)) {
+        fetch_send(r, now_ns);
+        return;
+    }
     if (repair->fetched_ns == 0) {
-        if (now_ns - repair->gap_ns >= repair->delay_ns)
+        if (now_ns - repair->gap_ns >= (ls_mutant(FETCH_LATE) ? 10000000 : repair->delay_ns))
             fetch_send(r, now_ns);
         return;
     }
@@ -210,7 +214,7 @@ void ls_repair_serve(struct ls_replica *r, const struct ls_peer *peer, const uin
             ls_count(r->counters, drop_fetch_gone);
         if (at < oldest)
             continue;
-        while (at < end && r->bulk > 0) {
+        while (at < end && (r->bulk > 0 || ls_mutant(SERVE_UNCAPPED))) {
             struct ls_frame out;
             if (!ls_replica_alloc(r, &out, peer->addr))
                 return;
@@ -221,7 +225,7 @@ void ls_repair_serve(struct ls_replica *r, const struct ls_peer *peer, const uin
             ls_count(r->counters, ranges_out);
             ls_replica_send(r, &out, (uint8_t *)(to + 1) + length);
             at += length;
-            r->bulk--;
+            r->bulk -= r->bulk > 0;
         }
     }
 }

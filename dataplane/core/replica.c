@@ -209,7 +209,8 @@ void ls_replica_epoch_clear(struct ls_replica *r, uint64_t now_ns)
         ls_repair_reset(&r->repair, r->repair.delay_ns);
     if (!ls_mutant(PARTIAL_KEPT))
         ls_log_drop_partial(r->log);
-    ls_reads_refuse(r, LS_STATUS_NO_SEQUENCER, now_ns);
+    if (!ls_mutant(READ_KEPT))
+        ls_reads_refuse(r, LS_STATUS_NO_SEQUENCER, now_ns);
     ls_pull_reset(r);
     ls_admission_reset(r);
 }

@@ -507,7 +507,7 @@ static bool majority_is_heard(struct ls_replica *r, uint64_t now_ns)
 
 static void role_turn(struct ls_replica *r, uint64_t now_ns)
 {
-    bool heard = majority_is_heard(r, now_ns);
+    bool heard = majority_is_heard(r, now_ns) || ls_mutant(NO_SUSPEND);
     bool open = r->commit >= r->epoch_end && r->applied >= r->epoch_end;
     enum ls_role role = !open ? LS_ROLE_OPENING : heard ? LS_ROLE_SEQUENCER : LS_ROLE_SUSPENDED;
     ls_replica_set_role(r, role);

@@ -136,7 +136,7 @@ static void list_remove(struct ls_session_link *link, uint32_t index)
 static inline void slot_save(struct ls_sessions *table, uint32_t slot)
 {
     struct ls_sessions_image *image = &table->image;
-    if (image->open && slot < image->end && !ls_session_image_has(image, slot))
+    if (image->open && slot < image->end && !ls_session_image_has(image, slot) && !ls_mutant(CUT_SESSIONS_LATE))
         ls_session_image_copy(table, slot);
 }
 
@@ -254,8 +254,10 @@ static uint32_t slot_take(struct ls_sessions *table)
     return slot;
 }
 
-static void judge_open(struct ls_sessions *table, const struct ls_entry *entry, struct ls_verdict *verdict)
+static void judge_open(struct ls_sessions *table, const struct ls_entry *entry, struct ls_verdict *verdict,
+                       uint64_t now_ns)
 {
+    uint64_t time = ls_mutant(EVICT_LOCAL) ? now_ns : entry->time; /* the log's, so that all evict the same */
     uint64_t nonce[2];
     if (entry->length != sizeof(nonce)) {
         refuse(verdict, LS_STATUS_BAD_OPERATION);
@@ -271,7 +273,7 @@ static void judge_open(struct ls_sessions *table, const struct ls_entry *entry, 
         /* Two where there are too many: so that a lowered limit is reached. */
         for (int i = 0; i < 2 && table->open >= table->limit && table->open > 0; i++) {
             uint32_t oldest = table->link[0].behind - 1;
-            if (entry->time - table->session[oldest].active <= table->idle_ns)
+            if (time - table->session[oldest].active <= table->idle_ns)
                 break;
             verdict->mark = mix(verdict->mark ^ table->session[oldest].id);
             session_evict(table, oldest);
@@ -328,7 +330,10 @@ static inline void judge_request(struct ls_sessions *table, const struct ls_entr
     uint32_t slot = entry->slot;
     uint64_t number = entry->number;
     struct ls_session *session = &table->session[slot < table->used ? slot : 0];
-    if (slot >= table->used || entry->session == 0 || session->id != entry->session) {
+    bool known = slot < table->used && entry->session != 0 && session->id == entry->session;
+    if (ls_mutant(SESSION_BY_SLOT))
+        known = slot < table->used && session->id != 0;
+    if (!known) {
         refuse(verdict, LS_STATUS_SESSION_UNKNOWN);
         return;
     }
@@ -374,7 +379,7 @@ void ls_sessions_judge(struct ls_sessions *table, const struct ls_entry *const *
             break;
         case LS_ENTRY_OPEN:
             assert(i == 0);
-            judge_open(table, entry, &verdicts[i]);
+            judge_open(table, entry, &verdicts[i], now_ns);
             break;
         default:
             break;

@@ -219,7 +219,7 @@ static void epoch_open(struct sim *sim, struct sim_node *node, const struct ls_e
     if (sim->lost && !sim_is_elected(sim, node, opening.epoch))
         sim_violate(sim, "C6", "node %u opens epoch %lu though a majority has lost its memory", node->id,
                     opening.epoch);
-    if (sim_is_run_by_ctrl(sim) && sim->host[node->index].disk.promise < opening.epoch)
+    if (sim_is_run_by_ctrl(sim) && sim->host[node->index].disk.promise < opening.epoch && sim_minds(sim, "E1"))
         sim_violate(sim, "E1", "node %u opens epoch %lu, its record promises %lu", node->id, opening.epoch,
                     sim->host[node->index].disk.promise);
     if (sim_is_run_by_ctrl(sim) && sim->host[node->index].voted_epoch <= opening.epoch &&
@@ -448,7 +448,7 @@ void sim_check_acked(struct sim *sim, struct sim_node *node, uint64_t epoch_numb
         sim_violate(sim, "L4", "node %u acknowledged %lu, the sequencer's log ends at %lu", node->id, position,
                     epoch->last_end);
     uint64_t seq = node->last_seq;
-    if (sim_is_run_by_ctrl(sim) && sim->host[node->index].disk.promise < epoch_number)
+    if (sim_is_run_by_ctrl(sim) && sim->host[node->index].disk.promise < epoch_number && sim_minds(sim, "P2"))
         sim_violate(sim, "P2", "node %u acknowledges in epoch %lu, its record promises %lu", node->id, epoch_number,
                     sim->host[node->index].disk.promise);
     if (seq > epoch->last_seq || epoch->log[seq] != node->path[seq])
@@ -516,12 +516,13 @@ static void check_too_far_behind(struct sim *sim, const struct sim_node *node)
 
 static void check_role(struct sim *sim, struct sim_node *node, const struct ls_replica_view *view)
 {
-    if (view->epoch < node->promised)
+    if (view->epoch < node->promised && sim_minds(sim, "E1"))
         sim_violate(sim, "E1", "node %u: promised epoch fell from %lu to %lu", node->id, node->promised, view->epoch);
     node->promised = view->epoch;
     if (view->role == LS_ROLE_HALTED && node->view.role != LS_ROLE_HALTED) {
         SIM_TRACE(sim, "n%u halts: %s", node->id, ls_halt_text(view->halt));
-        sim_violate(sim, "H", "node %u halted: %s", node->id, ls_halt_text(view->halt));
+        if (sim->script == NULL || !sim->script->may_halt)
+            sim_violate(sim, "H", "node %u halted: %s", node->id, ls_halt_text(view->halt));
     }
     if (view->role == LS_ROLE_BEHIND && node->view.role != LS_ROLE_BEHIND) {
         sim->stats.behind++;

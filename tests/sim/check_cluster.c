@@ -175,13 +175,13 @@ void sim_check_order(struct sim *sim, struct sim_host *host, enum ls_control_typ
     switch (type) {
     case LS_CONTROL_SEAL:
         memcpy(&epoch, body, sizeof(epoch));
-        if (disk->promise < epoch.epoch)
+        if (disk->promise < epoch.epoch && sim_minds(sim, "E1"))
             sim_violate(sim, "E1", "node %u seals at epoch %lu, its record promises %lu", id, epoch.epoch,
                         disk->promise);
         break;
     case LS_CONTROL_INSTALL:
         memcpy(&epoch, body, sizeof(epoch));
-        if (disk->promise < epoch.epoch || (disk->promise == epoch.epoch && disk->vote != id))
+        if ((disk->promise < epoch.epoch || (disk->promise == epoch.epoch && disk->vote != id)) && sim_minds(sim, "E4"))
             sim_violate(sim, "E4", "node %u installs epoch %lu; its record promises %lu and votes for %u", id,
                         epoch.epoch, disk->promise, disk->vote);
         check_elected(sim, host, epoch.epoch);
@@ -214,7 +214,7 @@ static void check_admitted(struct sim *sim, struct sim_node *node, const struct 
     if (!epoch->opened || epoch->node != node->id || epoch->incarnation != node->incarnation)
         sim_violate(sim, "M4", "node %u.%lu admits a node in epoch %lu, which is not its own", node->id,
                     node->incarnation, event->epoch);
-    if (event->last < node->end_was)
+    if (event->last < node->end_was && sim_minds(sim, "reach"))
         sim_violate(sim, "C6", "node %u names %lu as the position to reach, its log ends at %lu", node->id, event->last,
                     node->end_was);
     struct sim_host *host = &sim->host[node->index];
@@ -222,9 +222,11 @@ static void check_admitted(struct sim *sim, struct sim_node *node, const struct 
         host->confirmed_for[index] = event->last_seq;
         host->confirmed[index] = 0;
     }
+    host->named[index] = event->last;
     if (epoch->admitted[index] < event->last_seq) {
         epoch->admitted[index] = event->last_seq;
-        epoch->acked[index] = 0;
+        if (sim_minds(sim, "acks"))
+            epoch->acked[index] = 0;
         sim->stats.admitted++;
         sim_net_ack_again(sim, index);
     }
@@ -259,7 +261,7 @@ static void check_vote(struct sim *sim, struct sim_host *host, uint16_t to, cons
         sim_violate(sim, "E5", "node %u asks node %u for its vote in epoch %lu; by its log the voters are %x", id, to,
                     vote->epoch, voters);
     const struct ls_durable *disk = &host->disk;
-    if (disk->promise != vote->epoch || disk->vote != id)
+    if ((disk->promise != vote->epoch || disk->vote != id) && sim_minds(sim, "E4"))
         sim_violate(sim, "E4", "node %u stands for epoch %lu; its record promises %lu and votes for %u", id,
                     vote->epoch, disk->promise, disk->vote);
     if (sim->node[host->index].view.epoch < vote->epoch)
@@ -281,7 +283,7 @@ static void check_grant(struct sim *sim, struct sim_host *host, uint16_t to, con
     const struct ls_durable *disk = &host->disk;
     const struct sim_node *node = &sim->node[host->index];
     const struct sim_stood *stood = &sim->host[to - 1].stood;
-    if (disk->promise != reply->epoch || disk->vote != to)
+    if ((disk->promise != reply->epoch || disk->vote != to) && sim_minds(sim, "E4"))
         sim_violate(sim, "E4", "node %u votes for node %u in epoch %lu; its record promises %lu and votes for %u", id,
                     to, reply->epoch, disk->promise, disk->vote);
     if (host->voted_epoch == reply->epoch && host->voted_for != to)
@@ -313,6 +315,11 @@ static void check_join_reply(struct sim *sim, const struct sim_host *host, uint1
     const struct sim_node *node = &sim->node[host->index];
     uint32_t index = (uint32_t)to - 1;
     if (reply->refused != 0 || node->replica == NULL)
+        return;
+    if (reply->reach < host->named[index])
+        sim_violate(sim, "C6", "node %u tells node %u to reach %lu, its dataplane named %lu", host->index + 1, to,
+                    reply->reach, host->named[index]);
+    if (!sim_minds(sim, "P2"))
         return;
     uint32_t said = host->confirmed[index] | 1u << host->index | 1u << index;
     uint32_t voters = sim->ledger.record[node->path[node->last_seq]].voters;

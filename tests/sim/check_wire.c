@@ -187,9 +187,21 @@ static void ack_sent(struct sim *sim, struct sim_node *node, const struct ls_fra
         sim_check_acked(sim, node, header->epoch, body->position);
 }
 
-static void range_sent(struct sim *sim, const struct sim_node *node, const struct sim_packet *packet,
+/* Gaps are given time to close by themselves, and questions time to be answered. */
+static void fetch_sent(struct sim *sim, struct sim_node *node)
+{
+    const uint64_t least = 10 * SIM_US; /* half of the shortest patience: clocks differ */
+    if (node->fetched_at != 0 && sim->now - node->fetched_at < least)
+        sim_violate(sim, "P12", "node %u asks for log bytes again after %lu ns", node->id, sim->now - node->fetched_at);
+    node->fetched_at = sim->now;
+}
+
+static void range_sent(struct sim *sim, struct sim_node *node, const struct sim_packet *packet,
                        const struct ls_replica_view *view)
 {
+    if (++node->ranges > LS_BULK_FRAMES_PER_TURN)
+        sim_violate(sim, "P12", "node %u serves more than %u frames of log bytes in one turn", node->id,
+                    LS_BULK_FRAMES_PER_TURN);
     const struct ls_range_body *body = (const void *)(packet->data + LS_FRAME_HEADER_SIZE);
     uint64_t end = body->position + packet->length - LS_FRAME_HEADER_SIZE - sizeof(*body);
     if (end > view->verified)
@@ -217,6 +229,7 @@ static void node_sent(struct sim *sim, struct sim_node *node, const struct sim_p
         range_sent(sim, node, packet, &view);
         break;
     case LS_FRAME_FETCH:
+        fetch_sent(sim, node);
         break;
     case LS_FRAME_REPLY:
         reply_sent(sim, node, packet);

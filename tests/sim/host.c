@@ -664,10 +664,9 @@ void sim_host_start(struct sim *sim, uint32_t index)
     struct sim_host *host = &sim->host[index];
     struct sim_config *c = &sim->config;
     uint8_t *stack = host->bulk.stack;
-    uint32_t life = host->life;
     memset(host, 0, sizeof(*host));
     host->bulk.stack = stack;
-    host->life = life + 1;
+    host->life = 1; /* what earlier schedules have left in the queues is gone */
     host->index = index;
     host->actor.at = host->bulk.actor.at = UINT64_MAX;
     sim_clock_draw(&host->clock, &sim->rng_turns, sim->script != NULL);

@@ -150,6 +150,7 @@ struct sim_host {
     uint32_t grants;       /* who voted for it in the epoch that it stood for last; a mask of indexes */
     uint32_t confirmed[8]; /* by joiner: masks of those who told this sequencer that they promised no more */
     uint64_t confirmed_for[8];
+    uint64_t named[8];       /* the position that its dataplane named last, by who is to reach it */
     uint32_t held[SIM_HELD]; /* records up to which earlier incarnations acknowledged; 0: none */
     uint32_t helds;
     int phase;

@@ -27,6 +27,7 @@ struct options {
     uint32_t nodes, jobs;
     bool trace, print_hash, quiet;
     const char *mutant;
+    bool random;
     const char *scenario;
     const char *golden;
     bool update;
@@ -39,14 +40,16 @@ struct options {
 static void usage(FILE *to)
 {
     fputs("usage: lockstep-sim [--seed N | --seeds A..B] [--schedules N] [--nodes N] [--jobs N] [--trace]\n"
-          "                    [--print-hash] [--quiet] [--mutant NAME|all] [--scenario NAME|all [--golden DIR] "
-          "[--update]]\n"
+          "                    [--print-hash] [--quiet] [--mutant NAME|all [--random]]\n"
+          "                    [--scenario NAME|all [--golden DIR] [--update]]\n"
           "  --seed N        one schedule, in this process; with --trace everything that happens is printed\n"
           "  --seeds A..B    these schedules, both ends included; default 1..200\n"
           "  --schedules N   so many schedules from the first seed on\n"
           "  --nodes N       so many voters instead of drawn by the seed\n"
           "  --print-hash    one line a schedule: seed and hash of its trace\n"
-          "  --mutant        deliberately broken variants of the core: each must be found\n"
+          "  --mutant        deliberately broken variants of core and ctrl: each must be found, in the scenario made "
+          "for it\n"
+          "                  or else by seeds; --random: by seeds alone\n"
           "  --quiet-hours H --profile default|aggressive   jitter alone: prints changes of epoch\n"
           "  --failover N --profile ... --link-us U         how long a fail-over takes, and where\n"
           "  --scenario      scripted runs, compared with the text in DIR; --update writes it anew\n",
@@ -93,6 +96,7 @@ static void options_parse(struct options *o, int argc, char **argv)
                                           {"trace", no_argument, NULL, 't'},
                                           {"print-hash", no_argument, NULL, 'p'},
                                           {"mutant", required_argument, NULL, 'm'},
+                                          {"random", no_argument, NULL, 'r'},
                                           {"scenario", required_argument, NULL, 'x'},
                                           {"golden", required_argument, NULL, 'g'},
                                           {"update", no_argument, NULL, 'u'},
@@ -137,6 +141,9 @@ static void options_parse(struct options *o, int argc, char **argv)
             break;
         case 'm':
             o->mutant = optarg;
+            break;
+        case 'r':
+            o->random = true;
             break;
         case 'x':
             o->scenario = optarg;
@@ -348,6 +355,6 @@ int main(int argc, char **argv)
     if (o.quiet_hours > 0)
         return sim_quiet_main(o.quiet_hours, o.aggressive, o.link_us * SIM_US, o.first);
     if (o.mutant != NULL)
-        return sim_mutants_main(o.mutant, o.first, o.last - o.first + 1, o.jobs, o.trace);
+        return sim_mutants_main(o.mutant, o.random, o.first, o.last - o.first + 1, o.jobs, o.trace);
     return o.first == o.last ? run_one(&o) : campaign_run(&o);
 }

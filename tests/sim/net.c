@@ -20,6 +20,7 @@ void sim_net_reset(struct sim *sim)
     }
     memset(sim->link_at, 0, sizeof(sim->link_at));
     memset(sim->cut, 0, sizeof(sim->cut));
+    memset(sim->ctrl_cut, 0, sizeof(sim->ctrl_cut));
     memset(sim->fault, 0, sizeof(sim->fault));
     sim->lossy_ppm = 0;
     sim->replays = 0;
@@ -276,6 +277,11 @@ void sim_net_ack_again(struct sim *sim, uint32_t node)
         return;
     launch_copy(sim, old, node, old->end, false);
     sim->stats.replayed++;
+}
+
+void sim_net_inject(struct sim *sim, const struct sim_packet *packet, uint32_t to)
+{
+    launch_copy(sim, packet, sim_end_of(sim, packet->from), to, false);
 }
 
 const char *sim_end_name(uint32_t end, char *room)

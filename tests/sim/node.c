@@ -113,9 +113,10 @@ void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint6
     node->last_seq = node->end = node->commit = node->commit_seq = node->executed_seq = 0;
     node->applied_seq = node->executions = node->verifications = 0;
     node->installed_epoch = node->base = node->end_was = node->acked_seq = 0;
+    node->fetched_at = 0;
     node->machine_next = NULL;
     ls_replica_view(node->replica, &node->view);
-    if (node->view.epoch < node->promised)
+    if (node->view.epoch < node->promised && sim_minds(sim, "E1"))
         sim_violate(sim, "E1", "node %u starts at epoch %lu after it promised %lu", node->id, node->view.epoch,
                     node->promised);
     SIM_TRACE(sim, "n%u starts, incarnation %lu, sealed at %lu", node->id, node->incarnation, node->view.epoch);
@@ -266,6 +267,7 @@ static void input(struct sim *sim, struct sim_node *node, uint32_t index)
 void sim_node_net_turn(struct sim *sim, struct sim_node *node)
 {
     node->net.at = UINT64_MAX;
+    node->ranges = 0;
     uint32_t waiting = node->inbox_tail - node->inbox_head;
     uint32_t n = waiting < sim->config.burst_max ? waiting : sim->config.burst_max;
     if (n > 1 && sim_rng_below(&sim->rng_turns, 4) == 0)

@@ -4,32 +4,22 @@
  * line, kept in scenarios/NAME.txt and compared word for word. A change of the protocol shows there as a difference to
  * be read, understood and taken over with --update.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "campaign.h"
+#include "script.h"
 
 #define US SIM_US
 
-struct scenario {
-    const char *name;
-    const char *text;
-    void (*step)(struct sim *sim, uint32_t step);
-    bool (*lose)(struct sim *sim, const struct sim_packet *packet);
-    void (*configure)(struct sim_config *config);
-    uint64_t from, until; /* what is traced */
-    uint32_t read_node;
-    bool with_ctrl; /* real ctrls; their doings are the trace, not the frames */
-};
-
 /* ---- what scripts say ---- */
 
-static void at(struct sim *sim, uint64_t time, uint32_t step)
+void sim_script_at(struct sim *sim, uint64_t time, uint32_t step)
 {
     sim_queue_push(&sim->queue, (struct sim_event){.time = time, .type = SIM_EVENT_SCRIPT, .argument = step});
 }
 
-static void lead(struct sim *sim, uint32_t nodes, uint32_t sequencer, uint64_t epoch)
+void sim_script_lead(struct sim *sim, uint32_t nodes, uint32_t sequencer, uint64_t epoch)
 {
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         if (nodes >> i & 1)
@@ -40,22 +30,22 @@ static void lead(struct sim *sim, uint32_t nodes, uint32_t sequencer, uint64_t e
         &(struct ls_order){.kind = LS_ORDER_INSTALL, .epoch = epoch, .incarnation = sim->node[sequencer].incarnation});
 }
 
-static void submit(struct sim *sim, uint8_t code, const char *key, uint32_t length, uint64_t deadline)
+void sim_script_submit(struct sim *sim, uint8_t code, const char *key, uint32_t length, uint64_t deadline)
 {
     memset(sim->read_buffer, 'v', length);
     uint32_t size = sim_kv_op(sim->op_buffer, code, key, sim->read_buffer, length, 0, 0);
     if (!sim_client_put(sim, &sim->client[0], sim->op_buffer, size, deadline))
-        sim_trace(sim, "c0 cannot submit");
+        SIM_TRACE(sim, "c0 cannot submit");
 }
 
-static void read_key(struct sim *sim, const char *key, enum ls_consistency consistency)
+void sim_script_read(struct sim *sim, const char *key, enum ls_consistency consistency)
 {
     uint32_t size = sim_kv_op(sim->op_buffer, LS_KV_GET, key, NULL, 0, 0, 0);
     if (!sim_client_get(sim, &sim->client[0], sim->op_buffer, size, consistency))
-        sim_trace(sim, "c0 cannot read");
+        SIM_TRACE(sim, "c0 cannot read");
 }
 
-static void cut(struct sim *sim, uint32_t a, uint32_t b, bool on)
+void sim_script_cut(struct sim *sim, uint32_t a, uint32_t b, bool on)
 {
     for (uint32_t i = 0; i < SIM_ENDS_MAX; i++) {
         if (a >> i & 1)
@@ -63,22 +53,16 @@ static void cut(struct sim *sim, uint32_t a, uint32_t b, bool on)
         if (b >> i & 1)
             sim->cut[i] = on ? sim->cut[i] | a : sim->cut[i] & ~a;
     }
-    sim_trace(sim, "-- %s %x and %x", on ? "cut between" : "link again", a, b);
+    SIM_TRACE(sim, "-- %s %x and %x", on ? "cut between" : "link again", a, b);
 }
 
-static uint8_t type_of(const struct sim_packet *packet)
+void sim_packet_keep(struct sim_packet *to, const struct sim_packet *packet)
 {
-    return ls_frame_header(packet->data)->type;
-}
-
-static uint32_t from_of(const struct sim *sim, const struct sim_packet *packet)
-{
-    return sim_end_of(sim, packet->from);
-}
-
-static uint32_t to_of(const struct sim *sim, const struct sim_packet *packet)
-{
-    return sim_end_of(sim, packet->to);
+    memcpy(to->data, packet->data, packet->length);
+    to->length = packet->length;
+    to->from = packet->from;
+    to->to = packet->to;
+    to->replayed = true;
 }
 
 /* True once, for the first packet that the condition holds for. */
@@ -93,11 +77,11 @@ static void put_step(struct sim *sim, uint32_t step)
 {
     switch (step) {
     case 0:
-        lead(sim, 7, 0, 1);
-        at(sim, 500 * US, 1);
+        sim_script_lead(sim, 7, 0, 1);
+        sim_script_at(sim, 500 * US, 1);
         break;
     case 1:
-        submit(sim, LS_KV_PUT, "k", 10, 0);
+        sim_script_submit(sim, LS_KV_PUT, "k", 10, 0);
         break;
     default:
         break;
@@ -108,7 +92,7 @@ static void put_step(struct sim *sim, uint32_t step)
 
 static bool order_lose(struct sim *sim, const struct sim_packet *packet)
 {
-    bool put = sim->now > 550 * US && type_of(packet) == LS_FRAME_ORDER && to_of(sim, packet) == 2;
+    bool put = sim->now > 550 * US && sim_packet_type(packet) == LS_FRAME_ORDER && sim_packet_to(sim, packet) == 2;
     return first(sim, put);
 }
 
@@ -118,9 +102,9 @@ static void follower_read_step(struct sim *sim, uint32_t step)
 {
     put_step(sim, step);
     if (step == 1)
-        at(sim, 1000 * US, 2);
+        sim_script_at(sim, 1000 * US, 2);
     if (step == 2)
-        read_key(sim, "k", LS_READ_LINEARIZABLE);
+        sim_script_read(sim, "k", LS_READ_LINEARIZABLE);
 }
 
 /* ---- a tail that was never committed goes ---- */
@@ -129,24 +113,24 @@ static void divergent_step(struct sim *sim, uint32_t step)
 {
     switch (step) {
     case 0:
-        lead(sim, 7, 0, 1);
-        at(sim, 500 * US, 1);
-        at(sim, 1000 * US, 2);
-        at(sim, 1500 * US, 3);
-        at(sim, 2500 * US, 4);
+        sim_script_lead(sim, 7, 0, 1);
+        sim_script_at(sim, 500 * US, 1);
+        sim_script_at(sim, 1000 * US, 2);
+        sim_script_at(sim, 1500 * US, 3);
+        sim_script_at(sim, 2500 * US, 4);
         break;
     case 1:
-        submit(sim, LS_KV_PUT, "both", 10, 0);
+        sim_script_submit(sim, LS_KV_PUT, "both", 10, 0);
         break;
     case 2:
-        cut(sim, 1, 6, true);
-        submit(sim, LS_KV_PUT, "tail", 10, 0);
+        sim_script_cut(sim, 1, 6, true);
+        sim_script_submit(sim, LS_KV_PUT, "tail", 10, 0);
         break;
     case 3:
-        lead(sim, 6, 1, 2);
+        sim_script_lead(sim, 6, 1, 2);
         break;
     case 4:
-        cut(sim, 1, 6, false);
+        sim_script_cut(sim, 1, 6, false);
         break;
     default:
         break;
@@ -163,21 +147,21 @@ static void window_configure(struct sim_config *config)
 
 static bool window_lose(struct sim *sim, const struct sim_packet *packet)
 {
-    return sim->now > 550 * US && sim->now < 800 * US && type_of(packet) == LS_FRAME_ACK;
+    return sim->now > 550 * US && sim->now < 800 * US && sim_packet_type(packet) == LS_FRAME_ACK;
 }
 
 static void window_step(struct sim *sim, uint32_t step)
 {
     if (step == 0) {
-        lead(sim, 7, 0, 1);
-        at(sim, 300 * US, 1);
-        at(sim, 600 * US, 2);
+        sim_script_lead(sim, 7, 0, 1);
+        sim_script_at(sim, 300 * US, 1);
+        sim_script_at(sim, 600 * US, 2);
     } else if (step == 1) {
-        submit(sim, LS_KV_PUT, "k0", 4, 0);
+        sim_script_submit(sim, LS_KV_PUT, "k0", 4, 0);
     } else {
-        submit(sim, LS_KV_PUT, "k1", 4, 0);
-        submit(sim, LS_KV_PUT, "k2", 4, 0);
-        submit(sim, LS_KV_PUT, "k3", 4, 0);
+        sim_script_submit(sim, LS_KV_PUT, "k1", 4, 0);
+        sim_script_submit(sim, LS_KV_PUT, "k2", 4, 0);
+        sim_script_submit(sim, LS_KV_PUT, "k3", 4, 0);
     }
 }
 
@@ -186,24 +170,24 @@ static void window_step(struct sim *sim, uint32_t step)
 static void large_step(struct sim *sim, uint32_t step)
 {
     if (step == 0) {
-        lead(sim, 7, 0, 1);
-        at(sim, 500 * US, 1);
+        sim_script_lead(sim, 7, 0, 1);
+        sim_script_at(sim, 500 * US, 1);
     } else {
-        submit(sim, LS_KV_PUT, "large", 4000, 0);
+        sim_script_submit(sim, LS_KV_PUT, "large", 4000, 0);
     }
 }
 
 static bool large_lose(struct sim *sim, const struct sim_packet *packet)
 {
     const struct ls_fragment_body *body = (const void *)(packet->data + LS_FRAME_HEADER_SIZE);
-    return first(sim, type_of(packet) == LS_FRAME_FRAGMENT && body->index == 1);
+    return first(sim, sim_packet_type(packet) == LS_FRAME_FRAGMENT && body->index == 1);
 }
 
 /* ---- a lost reply ---- */
 
 static bool reply_lose(struct sim *sim, const struct sim_packet *packet)
 {
-    return first(sim, sim->now > 550 * US && type_of(packet) == LS_FRAME_REPLY);
+    return first(sim, sim->now > 550 * US && sim_packet_type(packet) == LS_FRAME_REPLY);
 }
 
 /* ---- QUERY closes what never came ---- */
@@ -211,7 +195,7 @@ static bool reply_lose(struct sim *sim, const struct sim_packet *packet)
 static bool query_lose(struct sim *sim, const struct sim_packet *packet)
 {
     const uint8_t *from = NULL;
-    if (type_of(packet) != LS_FRAME_REQUEST)
+    if (sim_packet_type(packet) != LS_FRAME_REQUEST)
         return false;
     const struct ls_request_record *record = ls_request_next(packet->data, &from);
     return record->kind == LS_REQUEST_OPERATION && record->number == 2;
@@ -220,19 +204,19 @@ static bool query_lose(struct sim *sim, const struct sim_packet *packet)
 static void query_step(struct sim *sim, uint32_t step)
 {
     if (step == 0) {
-        lead(sim, 7, 0, 1);
-        at(sim, 500 * US, 1);
-        at(sim, 1000 * US, 2);
-        at(sim, 1500 * US, 3);
-        at(sim, 2200 * US, 4);
+        sim_script_lead(sim, 7, 0, 1);
+        sim_script_at(sim, 500 * US, 1);
+        sim_script_at(sim, 1000 * US, 2);
+        sim_script_at(sim, 1500 * US, 3);
+        sim_script_at(sim, 2200 * US, 4);
     } else if (step == 1 || step == 2) {
-        submit(sim, LS_KV_PUT, step == 1 ? "first" : "second", 4, 0);
+        sim_script_submit(sim, LS_KV_PUT, step == 1 ? "first" : "second", 4, 0);
     } else if (step == 3) {
-        sim_trace(sim, "-- c0 asks what became of request 2");
+        SIM_TRACE(sim, "-- c0 asks what became of request 2");
         (void)ls_client_core_query(sim->client[0].core, 2, sim_clock(&sim->client[0].clock, sim->now));
         sim_plan(sim, &sim->client[0].actor, SIM_EVENT_CLIENT, 0, sim->now + 1);
     } else {
-        submit(sim, LS_KV_PUT, "third", 4, 0);
+        sim_script_submit(sim, LS_KV_PUT, "third", 4, 0);
     }
 }
 
@@ -241,13 +225,13 @@ static void query_step(struct sim *sim, uint32_t step)
 static void deadline_step(struct sim *sim, uint32_t step)
 {
     if (step == 0) {
-        lead(sim, 7, 0, 1);
-        at(sim, 500 * US, 1);
-        at(sim, 1000 * US, 2);
+        sim_script_lead(sim, 7, 0, 1);
+        sim_script_at(sim, 500 * US, 1);
+        sim_script_at(sim, 1000 * US, 2);
     } else if (step == 1) {
-        submit(sim, LS_KV_PUT, "in-time", 4, 500 * US);
+        sim_script_submit(sim, LS_KV_PUT, "in-time", 4, 500 * US);
     } else {
-        submit(sim, LS_KV_PUT, "late", 4, 1);
+        sim_script_submit(sim, LS_KV_PUT, "late", 4, 1);
     }
 }
 
@@ -256,19 +240,19 @@ static void deadline_step(struct sim *sim, uint32_t step)
 static bool answer_lose(struct sim *sim, const struct sim_packet *packet)
 {
     const struct ls_heartbeat_body *body = (const void *)(packet->data + LS_FRAME_HEADER_SIZE);
-    return first(sim, type_of(packet) == LS_FRAME_HEARTBEAT && body->answers > 0 && to_of(sim, packet) == 2 &&
-                          from_of(sim, packet) == 0);
+    return first(sim, sim_packet_type(packet) == LS_FRAME_HEARTBEAT && body->answers > 0 &&
+                          sim_packet_to(sim, packet) == 2 && sim_packet_from(sim, packet) == 0);
 }
 
 static void answer_step(struct sim *sim, uint32_t step)
 {
     if (step == 0)
-        lead(sim, 7, 0, 1);
+        sim_script_lead(sim, 7, 0, 1);
 }
 
 /* ---- real ctrls ---- */
 
-static void ctrl_configure(struct sim_config *c)
+void sim_config_ctrls(struct sim_config *c)
 {
     c->nodes = 4;
     c->heartbeat_ns = SIM_MS;
@@ -294,12 +278,12 @@ static void ctrl_configure(struct sim_config *c)
 
 static void behind_configure(struct sim_config *c)
 {
-    ctrl_configure(c);
+    sim_config_ctrls(c);
     c->times.restart_min = 60 * SIM_MS;
     c->window = c->client_window = LS_WINDOW_MAX;
 }
 
-static void operate(struct sim *sim, enum ls_ctrl_command_kind kind, uint16_t node, bool promote)
+void sim_script_operate(struct sim *sim, enum ls_ctrl_command_kind kind, uint16_t node, bool promote)
 {
     uint32_t at = sim_sequencer(sim);
     struct ls_ctrl_command command = {.kind = kind, .node = node, .promote = promote};
@@ -327,7 +311,7 @@ static uint32_t follower(const struct sim *sim)
 static void kill_sequencer_step(struct sim *sim, uint32_t step)
 {
     if (step == 0)
-        at(sim, 60 * SIM_MS, 1);
+        sim_script_at(sim, 60 * SIM_MS, 1);
     else
         dataplane_kill(sim, sim_sequencer(sim));
 }
@@ -335,7 +319,7 @@ static void kill_sequencer_step(struct sim *sim, uint32_t step)
 static void rejoin_step(struct sim *sim, uint32_t step)
 {
     if (step == 0)
-        at(sim, 60 * SIM_MS, 1);
+        sim_script_at(sim, 60 * SIM_MS, 1);
     else
         dataplane_kill(sim, follower(sim));
 }
@@ -345,37 +329,37 @@ static void behind_step(struct sim *sim, uint32_t step)
     if (step < 2)
         rejoin_step(sim, step);
     if (step == 1)
-        at(sim, 62 * SIM_MS, 2);
+        sim_script_at(sim, 62 * SIM_MS, 2);
     for (uint32_t i = 0; step == 2 && i < 60; i++)
-        submit(sim, LS_KV_PUT, "k", 1200, 0);
+        sim_script_submit(sim, LS_KV_PUT, "k", 1200, 0);
     if (step == 2 && sim->now < 90 * SIM_MS)
-        at(sim, sim->now + 10 * SIM_MS, 2);
+        sim_script_at(sim, sim->now + 10 * SIM_MS, 2);
 }
 
 static void members_step(struct sim *sim, uint32_t step)
 {
     if (step == 0) {
-        at(sim, 60 * SIM_MS, 1);
-        at(sim, 160 * SIM_MS, 2);
+        sim_script_at(sim, 60 * SIM_MS, 1);
+        sim_script_at(sim, 160 * SIM_MS, 2);
     } else if (step == 1) {
-        operate(sim, LS_COMMAND_MEMBER_ADD, 4, true);
+        sim_script_operate(sim, LS_COMMAND_MEMBER_ADD, 4, true);
     } else {
-        operate(sim, LS_COMMAND_MEMBER_REMOVE, 4, false);
+        sim_script_operate(sim, LS_COMMAND_MEMBER_REMOVE, 4, false);
     }
 }
 
 static void handover_step(struct sim *sim, uint32_t step)
 {
     if (step == 0)
-        at(sim, 60 * SIM_MS, 1);
+        sim_script_at(sim, 60 * SIM_MS, 1);
     else
-        operate(sim, LS_COMMAND_SEQUENCER_MOVE, (uint16_t)(follower(sim) + 1), false);
+        sim_script_operate(sim, LS_COMMAND_SEQUENCER_MOVE, (uint16_t)(follower(sim) + 1), false);
 }
 
 static void lost_step(struct sim *sim, uint32_t step)
 {
     if (step == 0) {
-        at(sim, 60 * SIM_MS, 1);
+        sim_script_at(sim, 60 * SIM_MS, 1);
     } else {
         uint32_t other = follower(sim);
         dataplane_kill(sim, sim_sequencer(sim));
@@ -388,23 +372,23 @@ static void ctrl_dies_step(struct sim *sim, uint32_t step)
 {
     uint32_t sequencer = sim_sequencer(sim);
     if (step == 0)
-        at(sim, 60 * SIM_MS, 1);
+        sim_script_at(sim, 60 * SIM_MS, 1);
     else if (sequencer != SIM_NONE)
         sim_host_ctrl_ends(sim, &sim->host[sequencer], 10 * SIM_MS);
 }
 
-static const struct scenario scenarios[] = {
+static const struct sim_scenario scenarios[] = {
     {.name = "kill-sequencer",
      .text = "the sequencer's dataplane dies; another one is elected, the dead one comes back and is admitted",
      .step = kill_sequencer_step,
-     .configure = ctrl_configure,
+     .configure = sim_config_ctrls,
      .from = 55 * SIM_MS,
      .until = 110 * SIM_MS,
      .with_ctrl = true},
     {.name = "rejoin",
      .text = "a follower's dataplane dies and is admitted again",
      .step = rejoin_step,
-     .configure = ctrl_configure,
+     .configure = sim_config_ctrls,
      .from = 55 * SIM_MS,
      .until = 100 * SIM_MS,
      .with_ctrl = true},
@@ -418,28 +402,28 @@ static const struct scenario scenarios[] = {
     {.name = "add-promote-remove",
      .text = "a fourth node is added, promoted when it has caught up, and removed",
      .step = members_step,
-     .configure = ctrl_configure,
+     .configure = sim_config_ctrls,
      .from = 59 * SIM_MS,
      .until = 230 * SIM_MS,
      .with_ctrl = true},
     {.name = "handover",
      .text = "an operator moves the sequencer",
      .step = handover_step,
-     .configure = ctrl_configure,
+     .configure = sim_config_ctrls,
      .from = 59 * SIM_MS,
      .until = 100 * SIM_MS,
      .with_ctrl = true},
     {.name = "majority-lost",
      .text = "sequencer and follower die together: nobody guesses, and after a second it is said aloud",
      .step = lost_step,
-     .configure = ctrl_configure,
+     .configure = sim_config_ctrls,
      .from = 1000 * SIM_MS,
      .until = 1150 * SIM_MS,
      .with_ctrl = true},
     {.name = "ctrl-alone-dies",
      .text = "the sequencer's ctrl dies and comes back: its dataplane serves on and is taken over",
      .step = ctrl_dies_step,
-     .configure = ctrl_configure,
+     .configure = sim_config_ctrls,
      .from = 55 * SIM_MS,
      .until = 100 * SIM_MS,
      .with_ctrl = true},
@@ -500,6 +484,17 @@ static const struct scenario scenarios[] = {
 };
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 
+static const struct sim_scenario *scenario_at(size_t i)
+{
+    if (i < SCENARIOS)
+        return &scenarios[i];
+    i -= SCENARIOS;
+    if (i < sim_directed_count)
+        return &sim_directed[i];
+    i -= sim_directed_count;
+    return i < sim_directed_ctrl_count ? &sim_directed_ctrl[i] : NULL;
+}
+
 /* ---- running and comparing ---- */
 
 void sim_config_quiet(struct sim_config *c)
@@ -534,26 +529,42 @@ void sim_config_quiet(struct sim_config *c)
     };
 }
 
-static char *run(struct sim *sim, const struct scenario *scenario, bool *good)
+static bool scenario_run(struct sim *sim, const struct sim_scenario *scenario)
 {
-    char *text = NULL;
-    size_t size = 0;
     struct sim_config config;
     struct sim_script script = {.lose = scenario->lose,
                                 .step = scenario->step,
                                 .read_node = scenario->read_node,
                                 .with_ctrl = scenario->with_ctrl,
-                                .hide_frames = scenario->with_ctrl};
+                                .hide_frames = scenario->with_ctrl,
+                                .may_halt = scenario->may_halt};
     sim_config_quiet(&config);
     if (scenario->configure != NULL)
         scenario->configure(&config);
+    return sim_run_script(sim, &config, &script, scenario->until);
+}
+
+bool sim_scenario_run(struct sim *sim, const char *name)
+{
+    const struct sim_scenario *scenario;
+    size_t i = 0;
+    while ((scenario = scenario_at(i)) != NULL && strcmp(scenario->name, name) != 0)
+        i++;
+    assert(scenario != NULL);
+    return scenario_run(sim, scenario);
+}
+
+static char *run(struct sim *sim, const struct sim_scenario *scenario, bool *good)
+{
+    char *text = NULL;
+    size_t size = 0;
     sim->trace = true;
     sim->trace_to = open_memstream(&text, &size);
     if (sim->trace_to == NULL)
         return NULL;
     sim->trace_from = scenario->from;
     fprintf(sim->trace_to, "%s: %s\n(time in us; from > to, frame, epoch)\n", scenario->name, scenario->text);
-    *good = sim_run_script(sim, &config, &script, scenario->until);
+    *good = scenario_run(sim, scenario);
     fclose(sim->trace_to);
     sim->trace_to = stdout;
     return text;
@@ -588,7 +599,7 @@ static bool compare(const char *name, const char *expected, const char *seen)
     return true;
 }
 
-static bool scenario_check(const struct scenario *scenario, const char *golden, bool update, const char *text)
+static bool scenario_check(const struct sim_scenario *scenario, const char *golden, bool update, const char *text)
 {
     char path[512];
     snprintf(path, sizeof(path), "%s/%s.txt", golden, scenario->name);
@@ -615,18 +626,19 @@ int sim_scenario_main(const char *name, const char *golden, bool update)
 {
     struct sim *sim = sim_create();
     uint32_t matched = 0, bad = 0;
-    for (size_t i = 0; i < SCENARIOS; i++) {
-        if (strcmp(name, "all") != 0 && strcmp(name, scenarios[i].name) != 0)
+    const struct sim_scenario *scenario;
+    for (size_t i = 0; (scenario = scenario_at(i)) != NULL; i++) {
+        if (strcmp(name, "all") != 0 && strcmp(name, scenario->name) != 0)
             continue;
         matched++;
         bool good = false;
-        char *text = run(sim, &scenarios[i], &good);
+        char *text = run(sim, scenario, &good);
         if (golden == NULL)
             fputs(text, stdout);
-        else if (!scenario_check(&scenarios[i], golden, update, text))
+        else if (!scenario_check(scenario, golden, update, text))
             good = false;
         if (!good) {
-            printf("scenario %s: not as expected %s\n", scenarios[i].name,
+            printf("scenario %s: not as expected %s\n", scenario->name,
                    sim->violation.found ? sim->violation.text : "");
             bad++;
         }
@@ -634,8 +646,8 @@ int sim_scenario_main(const char *name, const char *golden, bool update)
     }
     if (matched == 0) {
         fprintf(stderr, "lockstep-sim: no scenario is called \"%s\"; they are:\n", name);
-        for (size_t i = 0; i < SCENARIOS; i++)
-            fprintf(stderr, "  %-16s %s\n", scenarios[i].name, scenarios[i].text);
+        for (size_t i = 0; (scenario = scenario_at(i)) != NULL; i++)
+            fprintf(stderr, "  %-20s %s\n", scenario->name, scenario->text);
         return 2;
     }
     if (golden != NULL)

@@ -188,6 +188,8 @@ struct sim_node {
     uint64_t installed_epoch; /* is (or was) its sequencer */
     uint64_t verifications;   /* counter as of the last turn */
     uint64_t filled;          /* log bytes that it holds, as of the last turn */
+    uint64_t fetched_at;      /* when it last asked for some; 0: never */
+    uint32_t ranges;          /* frames of log bytes that it served in this turn */
 };
 
 /* A script's order on its way to a node that has no ctrl. */
@@ -372,6 +374,7 @@ struct sim_script {
     uint64_t seed;    /* 0: 1 */
     bool hide_frames; /* from the trace */
     bool with_ctrl;   /* real ctrls run; else the script itself gives the orders */
+    bool may_halt;    /* a replica that stops is no violation */
 };
 
 struct sim {
@@ -421,6 +424,7 @@ struct sim {
     FILE *trace_to;
     const struct sim_script *script;
     struct sim_script *script_state;
+    const char *overlooked; /* rules that a hunt leaves aside, to see the harm itself; NULL: none */
     struct sim_stats stats;
     struct sim_violation violation;
     jmp_buf stop;
@@ -435,6 +439,8 @@ bool sim_run(struct sim *sim, uint64_t seed, uint32_t nodes);
 bool sim_run_script(struct sim *sim, const struct sim_config *config, struct sim_script *script, uint64_t until);
 void sim_violate(struct sim *sim, const char *invariant, const char *format, ...)
     __attribute__((format(printf, 3, 4), noreturn));
+/* Is this rule looked at? Only of rules that are broken before any harm is done. */
+bool sim_minds(const struct sim *sim, const char *rule);
 void sim_trace(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 #define SIM_TRACE(sim, ...)                                                                                            \
     do {                                                                                                               \
@@ -454,6 +460,8 @@ void sim_packet_free(struct sim *sim, uint32_t packet);
 uint32_t sim_end_of(const struct sim *sim, struct ls_addr addr); /* SIM_NONE: nobody */
 void sim_net_cuts_update(struct sim *sim);
 void sim_net_ack_again(struct sim *sim, uint32_t node);
+void sim_net_inject(struct sim *sim, const struct sim_packet *packet,
+                    uint32_t to); /* scripts: a copy of it, there too */
 const char *sim_end_name(uint32_t end, char *room);
 #define SIM_END_NAME(end) sim_end_name((end), (char[8]){0})
 

@@ -35,7 +35,10 @@ void sim_tell_arrives(struct sim *sim, uint32_t slot)
     order->used = false;
     if (order->order.kind != LS_ORDER_FOUND)
         SIM_TRACE(sim, "ctrl tells node %u to %s epoch %lu", node->id,
-                  order->order.kind == LS_ORDER_SEAL ? "seal at" : "open", order->order.epoch);
+                  order->order.kind == LS_ORDER_SEAL     ? "seal at"
+                  : order->order.kind == LS_ORDER_CHANGE ? "change the membership in"
+                                                         : "open",
+                  order->order.epoch);
     sim_node_wake_net(sim, node);
 }
 
