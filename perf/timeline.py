@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
+PAUSES_TOLD = 8  # in the text: the longest
 
 
 def load(path):
@@ -66,9 +67,11 @@ def text(timeline, marks, start_s, end_s, width=100):
     lines = [f"  completed operations, {step * 1000:.0f} ms a column, highest {most}", "  |" + bars + "|",
              "   " + "".join(under)]
     lines += ["   " + entry for entry in legend]
-    for start, end in pauses(timeline):
-        if start_s <= start <= end_s:
-            lines.append(f"   pause of {1000 * (end - start):.0f} ms at {start:.2f} s")
+    shown = [(start, end) for start, end in pauses(timeline) if start_s <= start <= end_s]
+    longest = sorted(shown, key=lambda p: p[0] - p[1])[:PAUSES_TOLD]
+    lines += [f"   pause of {1000 * (end - start):.0f} ms at {start:.2f} s" for start, end in sorted(longest)]
+    if len(shown) > len(longest):
+        lines.append(f"   and {len(shown) - len(longest)} shorter ones")
     return lines
 
 
