@@ -25,7 +25,7 @@ def seconds(timeline, at_ns):
     return (at_ns - timeline["begin_ns"]) / 1e9
 
 
-def pauses(timeline, least_ms=5.0):
+def pauses(timeline, least_ms=10.0):
     """Stretches in which not one client completed anything: [(from s, to s)], the common part of all threads' pauses."""
     threads = timeline["threads"]
     edges = []
@@ -93,7 +93,7 @@ def svg(timeline, marks, start_s, end_s, path):
             script.append(f"set arrow from {x}, graph 0 to {x}, graph 1 nohead lc rgb '#c03030'")
             script.append(f"set label '{words}' at {x}, graph {0.97 - 0.06 * (i % 3)} offset 0.5,0 tc rgb '#c03030'")
     for i, (start, end) in enumerate(pauses(timeline)):
-        script.append(f"set object {i + 1} rectangle from {start}, graph 0 to {end}, graph 1 fc rgb '#f0b0b0' behind")
+        script.append(f"set object {i + 1} rectangle from {start}, graph 0 to {end}, graph 1 fc rgb '#f0b0b0' fs solid noborder behind")
     script.append("plot '-' using 1:2 with boxes lc rgb '#3060a0'")
     script += [f"{begin + (i + 0.5) * bucket} {count}" for i, count in enumerate(counts)] + ["e"]
     result = subprocess.run(["gnuplot"], input="\n".join(script) + "\n", capture_output=True, text=True, check=False)

@@ -196,9 +196,10 @@ class Cluster:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
 
     def wait_ready(self, timeout=30):
-        self.wait("a sequencer that serves and followers that follow", self._is_ready, timeout)
+        self.wait("a sequencer that serves and followers that follow", self.is_ready, timeout)
 
-    def _is_ready(self):
+    def is_ready(self):
+        """One sequencer that serves, all others full followers; nobody is joining."""
         roles = []
         for number, node in self.nodes.items():
             if node.process is not None and node.process.poll() is not None:
