@@ -54,7 +54,7 @@ static enum ls_peer_denial prevote_judge(struct ls_ctrl *c, uint16_t node, const
 {
     if (!counts(c))
         return LS_DENIAL_NOT_COUNTING;
-    if (ls_membership_find(&c->members, node) == NULL)
+    if (ctrl_members_find(c, node) == NULL)
         return LS_DENIAL_NOT_MEMBER;
     if (!ctrl_sequencer_gone(c) && !(c->disk.vote == node && c->epoch != c->disk.promise))
         return LS_DENIAL_HEARS;
@@ -86,7 +86,7 @@ static enum ls_peer_denial vote_judge(struct ls_ctrl *c, uint16_t node, const st
 {
     if (!counts(c))
         return LS_DENIAL_NOT_COUNTING;
-    if (ls_membership_find(&c->members, node) == NULL)
+    if (ctrl_members_find(c, node) == NULL)
         return LS_DENIAL_NOT_MEMBER;
     if (vote->epoch < c->next.promise)
         return LS_DENIAL_OLD_EPOCH;

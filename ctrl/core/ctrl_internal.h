@@ -209,6 +209,7 @@ struct ls_ctrl {
     struct ls_membership own_members; /* of the own log, count 0: it has none */
     bool own_committed;
     struct ls_membership settled; /* the newest that is known to be committed, own or heard of; count 0: none */
+    struct ls_membership heard;   /* the newest that some ctrl told of, committed or not */
     struct ls_membership linked;  /* as io->peers was told */
     struct ls_membership linger;  /* members removed lately: they are told before their links go */
     uint64_t linger_until_ns;
@@ -330,6 +331,8 @@ void ctrl_members_heard(struct ls_ctrl *c, const struct ls_membership *members, 
 void ctrl_members_removed(struct ls_ctrl *c, uint64_t seq);
 void ctrl_members_step(struct ls_ctrl *c);
 void ctrl_members_push(struct ls_ctrl *c, uint16_t node);
+/* Is this node a member, by any membership that may be the one in force? NULL: by none. */
+const struct ls_member *ctrl_members_find(const struct ls_ctrl *c, uint16_t node);
 
 /* ---- command.c ---- */
 void ctrl_command_take(struct ls_ctrl *c, const struct ls_ctrl_command *command, uint64_t token);

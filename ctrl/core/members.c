@@ -95,6 +95,10 @@ void ctrl_members_heard(struct ls_ctrl *c, const struct ls_membership *members, 
     bool was = ls_membership_find(&c->members, c->config.node) != NULL && c->disk.promise > 0;
 
     settled_note(c, members, committed);
+    if (members->seq > c->heard.seq) {
+        c->heard = *members;
+        c->links_judged = false;
+    }
     if (members->seq < c->members.seq || (members->seq == c->members.seq && c->members_committed >= committed))
         return;
     if (committed && was && ls_membership_find(members, c->config.node) == NULL) {
@@ -105,8 +109,19 @@ void ctrl_members_heard(struct ls_ctrl *c, const struct ls_membership *members, 
         members_use(c, members, committed, false);
 }
 
-/* Of a membership that may be undone, or was and is all that the record knows, nobody is let go: who does not follow
- * from it may be the one that leads. */
+/* The own log's newest membership may be undone, or be that of long ago; what it does not name may lead, or be about
+ * to. A vote for such a node is counted by its log, not by this one. */
+const struct ls_member *ctrl_members_find(const struct ls_ctrl *c, uint16_t node)
+{
+    const struct ls_member *m = ls_membership_find(&c->members, node);
+
+    if (m == NULL && !c->members_committed)
+        m = ls_membership_find(&c->settled, node);
+    if (m == NULL && c->heard.seq > c->members.seq)
+        m = ls_membership_find(&c->heard, node);
+    return m;
+}
+
 static void links_step(struct ls_ctrl *c)
 {
     struct ls_membership links = {0};
@@ -122,11 +137,9 @@ static void links_step(struct ls_ctrl *c)
     c->links_judged = true;
     /* Without this node, ids ascending. */
     for (uint16_t node = 1; node <= LS_NODE_ID_MAX && links.count < LS_MEMBERS_MAX; node++) {
-        const struct ls_member *m = ls_membership_find(&c->members, node);
+        const struct ls_member *m = ctrl_members_find(c, node);
         if (m == NULL)
             m = ls_membership_find(&c->linger, node);
-        if (m == NULL && !c->members_committed)
-            m = ls_membership_find(&c->settled, node);
         if (m != NULL && node != c->config.node)
             links.member[links.count++] = *m;
     }

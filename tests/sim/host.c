@@ -454,6 +454,7 @@ static void effect_peers(void *user, const struct ls_membership *members)
         if (index < SIM_NODES_MAX && index != host->index)
             wanted |= 1u << index;
     }
+    host->let_go |= host->wanted & ~wanted;
     host->wanted = wanted;
     sim_world->lines_changed = true;
 }
@@ -487,7 +488,7 @@ static void boot(struct sim *sim, struct sim_host *host)
     host->writing = false;
     host->observe_at = 0;
     host->actor.at = UINT64_MAX;
-    host->wanted = 0;
+    host->wanted = host->let_go = 0;
     host->config.clock_ns = sim->now / SIM_US + sim->wall_base;
     host->config.seed = sim_rng_next(&sim->rng_ctrl);
     host->ctrl = ls_ctrl_create(&host->config, &host->io);

@@ -143,6 +143,7 @@ struct sim_host {
     struct sim_transfer transfer;
     /* peers */
     uint32_t wanted; /* mask of indexes */
+    uint32_t let_go; /* no longer wanted for a moment in the event that runs: the link breaks all the same */
     /* the checkers' */
     uint64_t voted_epoch;
     uint16_t voted_for;

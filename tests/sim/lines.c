@@ -50,8 +50,10 @@ void sim_lines_update(struct sim *sim)
         for (uint32_t b = a + 1; b < sim->config.nodes; b++) {
             struct sim_line *line = &sim->line[a][b];
             bool may = may_stand(sim, a, b);
-            if (line->up && !may) {
+            bool let_go = (sim->host[a].let_go >> b & 1) || (sim->host[b].let_go >> a & 1);
+            if (line->up && (!may || let_go)) {
                 line_break(sim, a, b);
+                sim->lines_changed = sim->lines_changed || may; /* it is wanted again */
             } else if (!line->up && may && !line->coming) {
                 uint64_t at = sim->now > line->quiet ? sim->now : line->quiet;
                 line->coming = true;
@@ -60,6 +62,8 @@ void sim_lines_update(struct sim *sim)
             }
         }
     }
+    for (uint32_t i = 0; i < sim->config.nodes; i++)
+        sim->host[i].let_go = 0;
 }
 
 void sim_line_send(struct sim *sim, struct sim_host *host, uint16_t node, const void *bytes, size_t size)
@@ -109,7 +113,7 @@ void sim_line_message(struct sim *sim, struct sim_host *host, struct sim_message
     uint16_t from = (uint16_t)(message->from + 1);
     if (message->kind == SIM_MESSAGE_PEER) {
         struct sim_line *line = line_of(sim, message->from, message->to);
-        if (message->life != line->life || !line->up)
+        if (message->life != line->life || !line->up || (host->let_go >> message->from & 1))
             return;
         sim_trace_peer(sim, message);
         const char *refused = ls_ctrl_peer_message(host->ctrl, from, message->bytes, message->size, now);

@@ -196,6 +196,40 @@ static void test_undone_removal(void **state)
     }
 }
 
+/* A voter whose log is that of long ago does not name the one that can lead now, though it was told of it: it votes for
+ * it all the same, and a link stands. */
+static void test_candidate_unknown_to_a_log(void **state)
+{
+    (void)state;
+    world_begin(&w, 4, 3);
+    w.links_wanted = true;
+    for (uint16_t node = 1; node <= 3; node++)
+        world_start(&w, node, false);
+    assert_true(world_settle(&w, 3, 300 * MS));
+    assert_int_equal(world_sequencer(&w), 1);
+    w.data_cut[1][2] = true; /* node 2 gets nothing more into its log */
+    world_command(&w, 1, LS_COMMAND_MEMBER_ADD, 0, 4, true, 1);
+    world_run(&w, 5 * MS);
+    world_start(&w, 4, false);
+    done_within(500 * MS);
+    expect(0, "node 4 is a voter now");
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 3, 0, false, 2);
+    done_within(500 * MS);
+    expect(0, "node 3 is removed");
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(w.node[1].dp.epoch, 1);
+    assert_null(ls_membership_find(&w.node[2].dp.members, 4));
+    world_crash(&w, 1);
+    world_crash(&w, 3);
+    w.data_cut[1][2] = false;
+    world_run(&w, 1000 * MS);
+    assert_int_equal(world_sequencer(&w), 4);
+    assert_non_null(ls_membership_find(&w.node[2].dp.members, 4));
+    world_start(&w, 1, false);
+    assert_true(world_settle(&w, 3, 1000 * MS));
+    world_end(&w);
+}
+
 static void test_replace(void **state)
 {
     (void)state;
@@ -344,12 +378,19 @@ static void test_command_outlives_dataplane(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_handover),          cmocka_unit_test(test_add_promote_remove),
-        cmocka_unit_test(test_add_and_promote),   cmocka_unit_test(test_replace),
-        cmocka_unit_test(test_removal_refused),   cmocka_unit_test(test_command_without_sequencer),
-        cmocka_unit_test(test_command_cancelled), cmocka_unit_test(test_command_outlives_dataplane),
-        cmocka_unit_test(test_add_answered_late), cmocka_unit_test(test_undone_removal),
-        cmocka_unit_test(test_command_goes_on),   cmocka_unit_test(test_replace_goes_on),
+        cmocka_unit_test(test_handover),
+        cmocka_unit_test(test_add_promote_remove),
+        cmocka_unit_test(test_add_and_promote),
+        cmocka_unit_test(test_replace),
+        cmocka_unit_test(test_removal_refused),
+        cmocka_unit_test(test_command_without_sequencer),
+        cmocka_unit_test(test_command_cancelled),
+        cmocka_unit_test(test_command_outlives_dataplane),
+        cmocka_unit_test(test_add_answered_late),
+        cmocka_unit_test(test_undone_removal),
+        cmocka_unit_test(test_candidate_unknown_to_a_log),
+        cmocka_unit_test(test_command_goes_on),
+        cmocka_unit_test(test_replace_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
