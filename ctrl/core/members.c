@@ -105,7 +105,9 @@ void ctrl_members_heard(struct ls_ctrl *c, const struct ls_membership *members, 
         ctrl_members_removed(c, members->seq);
         return;
     }
-    if (!c->members_own && ls_membership_find(members, c->config.node) != NULL)
+    /* The log of one that was removed says nothing new, though its dataplane may need a while to be gone: it may have
+     * been added again meanwhile, and is told so once. */
+    if ((!c->members_own || c->phase == LS_CTRL_REMOVED) && ls_membership_find(members, c->config.node) != NULL)
         members_use(c, members, committed, false);
 }
 
@@ -165,7 +167,8 @@ void ctrl_members_step(struct ls_ctrl *c)
         (c->members_committed || c->next.members.seq < c->members.seq))
         c->next.members = c->members;
     /* Added again under its id: its record is whole, so it comes back as any new incarnation. */
-    if (c->phase == LS_CTRL_REMOVED && !c->running && c->members.seq > c->removed_seq && c->members_committed) {
+    if (c->phase == LS_CTRL_REMOVED && !c->running && c->members.seq > c->removed_seq && c->members_committed &&
+        ls_membership_find(&c->members, c->config.node) != NULL) {
         ctrl_say(c, LS_CTRL_INFO, "node %u is a member again", c->config.node);
         c->problem[0] = '\0';
         c->phase = LS_CTRL_WAITING;

@@ -339,6 +339,23 @@ static void test_command_goes_on(void **state)
     world_end(&w);
 }
 
+/* Added again before the dataplane that the removal stops is gone: what it was told meanwhile is not forgotten. */
+static void test_removed_and_added(void **state)
+{
+    (void)state;
+    opened(4, 4);
+    w.node[4].down_ns = 200 * MS;
+    world_command(&w, 1, LS_COMMAND_MEMBER_REMOVE, 4, 0, false, 1);
+    done_within(50 * MS);
+    expect(0, "node 4 is removed");
+    assert_int_equal(world_view(&w, 4).phase, LS_CTRL_REMOVED);
+    world_command(&w, 1, LS_COMMAND_MEMBER_ADD, 0, 4, true, 2);
+    done_within(1000 * MS);
+    expect(0, "node 4 is a voter now");
+    assert_true(world_settle(&w, 4, 100 * MS));
+    world_end(&w);
+}
+
 /* A replacement that ended after the new one became a voter has only the old one to remove. */
 static void test_replace_goes_on(void **state)
 {
@@ -391,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_candidate_unknown_to_a_log),
         cmocka_unit_test(test_command_goes_on),
         cmocka_unit_test(test_replace_goes_on),
+        cmocka_unit_test(test_removed_and_added),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

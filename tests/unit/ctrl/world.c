@@ -339,7 +339,7 @@ void world_kill_dataplane(struct world *w, uint16_t node)
     if (!n->dp.running)
         return;
     n->dp.running = n->dp.linked = n->dp.ready = false;
-    struct event *e = push(LOCAL_NS, DOWN, node);
+    struct event *e = push(n->down_ns != 0 ? n->down_ns : LOCAL_NS, DOWN, node);
     e->life = n->life;
 }
 

@@ -64,6 +64,7 @@ struct node {
     bool recover_fails;
     uint32_t recovers;
     uint64_t spawned; /* how often */
+    uint64_t down_ns; /* how long its ctrl does not know that a dataplane has ended; 0: as on an idle machine */
     uint64_t observe_due_ns;
     uint64_t persist_count;
     char said[8192];
