@@ -109,16 +109,10 @@ static void line_print(const char *name, uint64_t *us, uint32_t n)
            us[n - 1]);
 }
 
-int sim_failover_main(uint32_t trials, bool aggressive, uint64_t link_ns, uint64_t seed)
+/* Fills in what each part of each fail-over took, in us. 0, or the exit status after it was said why not. */
+static int failovers_run(struct sim *sim, uint32_t trials, bool aggressive, uint64_t link_ns, uint64_t seed,
+                         uint64_t *part[5])
 {
-    struct sim *sim = sim_create();
-    uint64_t *part[5];
-    uint32_t n = 0;
-    for (int i = 0; i < 5; i++) {
-        part[i] = calloc(trials, sizeof(*part[i]));
-        if (part[i] == NULL)
-            return 2;
-    }
     for (uint32_t i = 0; i < trials; i++) {
         struct sim_config config;
         struct sim_script script = {.step = failover_step, .with_ctrl = true, .hide_frames = true, .seed = seed + i};
@@ -131,20 +125,32 @@ int sim_failover_main(uint32_t trials, bool aggressive, uint64_t link_ns, uint64
             printf("trial %u: nobody took over within 5 s\n", i);
             return 1;
         }
-        part[0][n] = trial.suspected / US;
-        part[1][n] = (trial.decided > trial.suspected ? trial.decided - trial.suspected : 0) / US;
-        part[2][n] = (trial.installed > trial.decided ? trial.installed - trial.decided : 0) / US;
-        part[3][n] = (trial.committed > trial.installed ? trial.committed - trial.installed : 0) / US;
-        part[4][n++] = trial.committed / US;
+        part[0][i] = trial.suspected / US;
+        part[1][i] = (trial.decided > trial.suspected ? trial.decided - trial.suspected : 0) / US;
+        part[2][i] = (trial.installed > trial.decided ? trial.installed - trial.decided : 0) / US;
+        part[3][i] = (trial.committed > trial.installed ? trial.committed - trial.installed : 0) / US;
+        part[4][i] = trial.committed / US;
     }
-    printf("%u fail-overs, profile %s, one way %lu us, record %u us:\n", n, aggressive ? "aggressive" : "default",
-           (unsigned long)(link_ns / US), 100);
-    line_print("detect", part[0], n);
-    line_print("decide", part[1], n);
-    line_print("install", part[2], n);
-    line_print("first commit", part[3], n);
-    line_print("all", part[4], n);
     return 0;
+}
+
+int sim_failover_main(uint32_t trials, bool aggressive, uint64_t link_ns, uint64_t seed)
+{
+    static const char *const name[5] = {"detect", "decide", "install", "first commit", "all"};
+    uint64_t *times = calloc(5 * (size_t)trials, sizeof(*times)), *part[5];
+    if (times == NULL)
+        return 2;
+    for (uint32_t i = 0; i < 5; i++)
+        part[i] = times + (size_t)i * trials;
+    int status = failovers_run(sim_create(), trials, aggressive, link_ns, seed, part);
+    if (status == 0) {
+        printf("%u fail-overs, profile %s, one way %lu us, record %u us:\n", trials,
+               aggressive ? "aggressive" : "default", (unsigned long)(link_ns / US), 100);
+        for (int i = 0; i < 5; i++)
+            line_print(name[i], part[i], trials);
+    }
+    free(times);
+    return status;
 }
 
 /* ---- quiet hours ---- */

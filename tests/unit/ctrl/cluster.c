@@ -690,7 +690,7 @@ static void test_two_halted(void **state)
 static void test_sequencer_without_data(void **state)
 {
     (void)state;
-    for (uint32_t stagger = 0; stagger < 40; stagger++) {
+    for (uint32_t stagger = 0; stagger < 40; stagger += getenv("LS_SANITIZED") != NULL ? 8 : 1) {
         opened(3, 3);
         world_run(&w, 3 * MS + stagger * 250000);
         world_isolate(&w, 1, false, true, true);

@@ -87,7 +87,7 @@ static void writes_go_on_meanwhile(void **state)
     struct image image;
 
     image_init(&image);
-    for (int round = 0; round < 12; round++) {
+    for (int round = 0; round < (getenv("LS_SANITIZED") != NULL ? 4 : 12); round++) {
         uint64_t keys = round % 2 ? 300 : 15000;
         int more;
         for (uint64_t i = 0; i < 2000; i++) {
@@ -157,7 +157,7 @@ static void abandoned_checkpoints_leave_nothing_behind(void **state)
     struct image image;
 
     image_init(&image);
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < (getenv("LS_SANITIZED") != NULL ? 15 : 60); round++) {
         for (int i = 0; i < 1000; i++)
             random_entry(rig, &rng, 1000);
         while (ls_kv.checkpoint_begin(rig->machine) == -EBUSY)
