@@ -17,16 +17,22 @@
 #include <unistd.h>
 
 #include "hello.h"
+#include "transfer_flow.h"
 
 #define PAUSE_MS        100
 #define PAUSE_DOUBLINGS 5
 #define SILENCE_MS      10000
 #define FAILURES_MAX    8 /* of each source, in a row */
 #define SAME_SOURCE_MAX 3 /* attempts to go on there before another one is asked */
-#define PROGRESS_BYTES  (1024 * 1024)
+#define PROGRESS_MS     100
 #define PARTIAL_MAX     (LS_CHECKPOINTS_PATH_MAX + 24)
 
+static const struct timeval progress_every = {.tv_usec = PROGRESS_MS * 1000};
+static const char broke[] = "the connection broke", silent[] = "it says nothing any more",
+                  out_of_turn[] = "a frame that does not come in its turn";
+
 static void fetch_connect(struct ls_transfer *t);
+static void connection_set(struct ls_transfer *t);
 
 static void partial_path(const struct ls_fetch *f, char path[PARTIAL_MAX])
 {
@@ -50,7 +56,9 @@ static void connection_close(struct ls_fetch *f)
 {
     if (f->bev != NULL)
         bufferevent_free(f->bev);
+    ls_flow_stop(f->flow);
     f->bev = NULL;
+    f->flow = NULL;
     (void)event_del(f->timer);
 }
 
@@ -231,7 +239,6 @@ static bool partial_begin(struct ls_transfer *t, const struct ls_bulk_file *file
     }
     f->held = *file;
     f->held_node = f->source[f->at].node;
-    f->reported = 0;
     return true;
 }
 
@@ -247,6 +254,129 @@ static void disk_full(struct ls_transfer *t, uint64_t room)
              (unsigned long long)f->held.size, (unsigned long long)room);
     why_set(f, what);
     fetch_end(t, -ENOSPC);
+}
+
+static void progress(struct ls_transfer *t)
+{
+    const struct ls_fetch *f = &t->fetch;
+
+    t->io.progress(t->io.user, f->held_node, f->held.offset, f->held.size);
+}
+
+/* What the flow's thread wrote meanwhile. */
+static void arrived(struct ls_transfer *t)
+{
+    struct ls_fetch *f = &t->fetch;
+    uint64_t offset = ls_flow_offset(f->flow);
+
+    if (offset == f->held.offset)
+        return;
+    f->held.offset = offset;
+    f->failures = 0;
+    progress(t);
+}
+
+static void malformed(struct ls_transfer *t, const char *why)
+{
+    t->chunks_refused++;
+    fetch_fail(t, false, -EPROTO, why);
+}
+
+/* A peer's text goes into logs: printable bytes only. */
+static void refuse_take(struct ls_transfer *t, const uint8_t *body, size_t size)
+{
+    struct ls_bulk_refuse refuse;
+    char what[LS_TRANSFER_TEXT], text[LS_BULK_TEXT_MAX + 1];
+
+    memcpy(&refuse, body, sizeof(refuse));
+    size -= sizeof(refuse);
+    for (size_t i = 0; i < size; i++)
+        text[i] =
+            body[sizeof(refuse) + i] >= ' ' && body[sizeof(refuse) + i] < 127 ? (char)body[sizeof(refuse) + i] : '?';
+    text[size] = '\0';
+    snprintf(what, sizeof(what), "%s", size > 0 ? text : "it serves as many others as it can: later again");
+    fetch_fail(t, refuse.again != 1, refuse.again == 1 ? -EAGAIN : -ENOENT, what);
+}
+
+static void write_failed(struct ls_transfer *t, int error)
+{
+    struct ls_fetch *f = &t->fetch;
+    char what[LS_TRANSFER_TEXT];
+
+    if (error == -ENOSPC || error == -EDQUOT) {
+        disk_full(t, 0);
+        return;
+    }
+    snprintf(what, sizeof(what), "%.300s cannot be written: %s", f->path, strerror(-error));
+    why_set(f, what);
+    partial_drop(f);
+    fetch_end(t, error);
+}
+
+static void on_received(void *user)
+{
+    struct ls_transfer *t = user;
+    struct ls_fetch *f = &t->fetch;
+    struct ls_flow *flow = f->flow;
+    struct ls_bulk_head head;
+
+    arrived(t);
+    switch (flow->end) {
+    case LS_FLOW_DONE:
+        (void)event_del(f->timer);
+        f->bev = ls_flow_take_back(flow); /* to say so where it turns out to be damaged */
+        f->flow = NULL;
+        if (f->bev != NULL) {
+            connection_set(t);
+            (void)bufferevent_enable(f->bev, EV_READ);
+        }
+        fetch_check(t);
+        return;
+    case LS_FLOW_MALFORMED:
+        malformed(t, flow->why);
+        return;
+    case LS_FLOW_GAP:
+        fetch_fail(t, false, -EPROTO, "a piece that does not follow the one before it");
+        return;
+    case LS_FLOW_SAID:
+        memcpy(&head, flow->in, sizeof(head));
+        refuse_take(t, flow->in + sizeof(head), sizeof(head.length) + head.length - sizeof(head));
+        return;
+    case LS_FLOW_TURN:
+        fetch_fail(t, true, -EPROTO, out_of_turn);
+        return;
+    case LS_FLOW_FILE:
+        write_failed(t, flow->error);
+        return;
+    case LS_FLOW_SILENT:
+        fetch_fail(t, false, -ETIMEDOUT, silent);
+        return;
+    default:
+        fetch_fail(t, false, -ECONNRESET, flow->error != 0 ? strerror(-flow->error) : broke);
+    }
+}
+
+static void fetch_receive(struct ls_transfer *t)
+{
+    struct ls_fetch *f = &t->fetch;
+    struct ls_flow_plan plan = {.base = t->config.base,
+                                .offset = f->held.offset,
+                                .size = f->held.size,
+                                .patience_ms = t->config.silence_ms,
+                                .done = on_received,
+                                .user = t};
+    int fd = fcntl(f->fd, F_DUPFD_CLOEXEC, 0);
+
+    if (fd >= 0)
+        f->flow = ls_flow_start(&plan, f->bev, fd);
+    if (f->flow == NULL) {
+        if (fd >= 0)
+            close(fd);
+        fetch_fail(t, false, -ENOMEM, "no memory, thread or descriptor to receive it");
+        return;
+    }
+    f->bev = NULL;
+    (void)event_add(f->timer, &progress_every);
 }
 
 static void file_take(struct ls_transfer *t, const struct ls_bulk_file *file)
@@ -280,61 +410,11 @@ static void file_take(struct ls_transfer *t, const struct ls_bulk_file *file)
             return;
         }
     }
+    progress(t);
     if (f->held.offset == f->held.size)
         fetch_check(t); /* all of it had arrived */
-}
-
-static void chunk_take(struct ls_transfer *t, const uint8_t *body, size_t size)
-{
-    struct ls_fetch *f = &t->fetch;
-    struct ls_bulk_chunk chunk;
-    char what[LS_TRANSFER_TEXT];
-    ssize_t n;
-
-    memcpy(&chunk, body, sizeof(chunk));
-    size -= sizeof(chunk);
-    if (chunk.offset != f->held.offset || size > f->held.size - f->held.offset) {
-        fetch_fail(t, false, -EPROTO, "a piece that does not follow the one before it");
-        return;
-    }
-    n = pwrite(f->fd, body + sizeof(chunk), size, (off_t)chunk.offset);
-    if (n != (ssize_t)size) {
-        int error = n < 0 ? -errno : -ENOSPC;
-
-        if (error == -ENOSPC || error == -EDQUOT) {
-            disk_full(t, 0);
-            return;
-        }
-        snprintf(what, sizeof(what), "%.300s cannot be written: %s", f->path, strerror(-error));
-        why_set(f, what);
-        partial_drop(f);
-        fetch_end(t, error);
-        return;
-    }
-    f->held.offset += size;
-    f->failures = 0;
-    if (f->held.offset - f->reported >= PROGRESS_BYTES || f->held.offset == f->held.size) {
-        f->reported = f->held.offset;
-        t->io.progress(t->io.user, f->held_node, f->held.offset, f->held.size);
-    }
-    if (f->state == FETCH_RECEIVING && f->held.offset == f->held.size)
-        fetch_check(t);
-}
-
-/* A peer's text goes into logs: printable bytes only. */
-static void refuse_take(struct ls_transfer *t, const uint8_t *body, size_t size)
-{
-    struct ls_bulk_refuse refuse;
-    char what[LS_TRANSFER_TEXT], text[LS_BULK_TEXT_MAX + 1];
-
-    memcpy(&refuse, body, sizeof(refuse));
-    size -= sizeof(refuse);
-    for (size_t i = 0; i < size; i++)
-        text[i] =
-            body[sizeof(refuse) + i] >= ' ' && body[sizeof(refuse) + i] < 127 ? (char)body[sizeof(refuse) + i] : '?';
-    text[size] = '\0';
-    snprintf(what, sizeof(what), "%s", size > 0 ? text : "it serves as many others as it can: later again");
-    fetch_fail(t, refuse.again != 1, refuse.again == 1 ? -EAGAIN : -ENOENT, what);
+    else
+        fetch_receive(t);
 }
 
 static void frame_take(struct ls_transfer *t, const uint8_t *frame, size_t size)
@@ -351,10 +431,8 @@ static void frame_take(struct ls_transfer *t, const uint8_t *frame, size_t size)
     } else if (head.type == LS_BULK_FILE && f->state == FETCH_ASKED) {
         memcpy(&file, frame, sizeof(file));
         file_take(t, &file);
-    } else if (head.type == LS_BULK_CHUNK && f->state == FETCH_RECEIVING) {
-        chunk_take(t, frame, size);
     } else if (head.type != LS_BULK_WAIT || f->state != FETCH_ASKED) {
-        fetch_fail(t, true, -EPROTO, "a frame that does not come in its turn");
+        fetch_fail(t, true, -EPROTO, out_of_turn);
     }
 }
 
@@ -401,7 +479,7 @@ static void on_fetch_read(struct bufferevent *bev, void *argument)
 
     if (f->state == FETCH_HELLO && !hello_take(t, in))
         return;
-    while (f->bev == bev && (f->state == FETCH_ASKED || f->state == FETCH_RECEIVING)) {
+    while (f->bev == bev && f->state == FETCH_ASKED) {
         long size = ls_bulk_take(in, LS_BULK_TO_RECEIVER, t->frame, &why);
 
         if (size == 0)
@@ -409,8 +487,7 @@ static void on_fetch_read(struct bufferevent *bev, void *argument)
         if (size > 0) {
             frame_take(t, t->frame, (size_t)size);
         } else {
-            t->chunks_refused++;
-            fetch_fail(t, false, -EPROTO, why);
+            malformed(t, why);
         }
     }
 }
@@ -429,12 +506,18 @@ static void on_fetch_event(struct bufferevent *bev, short what, void *argument)
     } else if (f->state == FETCH_CHECKING) {
         connection_close(f); /* no more is needed from there */
     } else if (what & BEV_EVENT_EOF) {
-        fetch_fail(t, false, -ECONNRESET, "the connection broke");
+        fetch_fail(t, false, -ECONNRESET, broke);
     } else if (what & BEV_EVENT_TIMEOUT) {
-        fetch_fail(t, false, -ETIMEDOUT, "it says nothing any more");
+        fetch_fail(t, false, -ETIMEDOUT, silent);
     } else {
         fetch_fail(t, false, -ECONNREFUSED, evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
     }
+}
+
+static void connection_set(struct ls_transfer *t)
+{
+    bufferevent_setcb(t->fetch.bev, on_fetch_read, NULL, on_fetch_event, t);
+    bufferevent_setwatermark(t->fetch.bev, EV_READ, 0, LS_BULK_FRAME_MAX);
 }
 
 static void fetch_connect(struct ls_transfer *t)
@@ -456,8 +539,7 @@ static void fetch_connect(struct ls_transfer *t)
             close(fd);
         return;
     }
-    bufferevent_setcb(bev, on_fetch_read, NULL, on_fetch_event, t);
-    bufferevent_setwatermark(bev, EV_READ, 0, 3 * LS_BULK_CHUNK_MAX); /* more than a frame */
+    connection_set(t);
     bufferevent_set_timeouts(bev, &silence, &silence);
     if (bufferevent_socket_connect(bev, (struct sockaddr *)&at, sizeof(at)) != 0 && f->bev == bev)
         fetch_fail(t, false, -ECONNREFUSED, evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
@@ -469,8 +551,12 @@ static void on_fetch_timer(evutil_socket_t fd, short what, void *argument)
 
     (void)fd;
     (void)what;
-    if (t->fetch.state == FETCH_PAUSE)
+    if (t->fetch.state == FETCH_PAUSE) {
         fetch_connect(t);
+    } else if (t->fetch.state == FETCH_RECEIVING) {
+        arrived(t);
+        (void)event_add(t->fetch.timer, &progress_every);
+    }
 }
 
 /* ---- from outside ---- */
@@ -501,11 +587,12 @@ int ls_transfer_get(struct ls_transfer *t, const struct ls_transfer_source *sour
 void ls_transfer_cancel(struct ls_transfer *t)
 {
     struct ls_fetch *f = &t->fetch;
+    bool busy = f->job != NULL || f->flow != NULL;
 
     connection_close(f);
     ls_job_abandon(f->job);
-    if (f->job != NULL)
-        partial_drop(f); /* its thread may still read it: nobody else shall write there */
+    if (busy)
+        partial_drop(f); /* its thread may still read or write it: nobody else shall write there */
     f->job = NULL;
     f->state = FETCH_IDLE;
 }
@@ -558,6 +645,6 @@ void ls_transfer_view(const struct ls_transfer *t, struct ls_transfer_view *view
     if (!view->fetching)
         return;
     view->from = f->source[f->at].node;
-    view->bytes = f->held.offset;
+    view->bytes = f->flow != NULL ? ls_flow_offset(f->flow) : f->held.offset;
     view->expected = f->held.size;
 }

@@ -3,7 +3,8 @@
  * Checkpoints between nodes, each over a connection of its own beside the links, at a bounded rate and in small pieces,
  * so that heartbeats and elections are not held up. One is fetched at a time; what arrived stays where the connection
  * breaks, and the fetch goes on from there at the same source. A file gets its name when all of it was synced and
- * verified. ctrl's thread and event loop; callbacks come from the loop only.
+ * verified. Called from ctrl's thread, callbacks come from its loop only; the bytes of files go on threads of their own
+ * (transfer_flow.h), none of which is waited for.
  */
 #ifndef LOCKSTEP_CTRL_IO_TRANSFER_H
 #define LOCKSTEP_CTRL_IO_TRANSFER_H
@@ -27,6 +28,7 @@ struct ls_transfer_io {
     void (*make)(void *user);
     /* The fetch ended. 0 and where the file is (it is in the list, and good); else -errno and why, for people. */
     void (*done)(void *user, int error, const char *path, const char *text);
+    /* At the beginning, at the end, and now and then between them. */
     void (*progress)(void *user, uint16_t from, uint64_t bytes, uint64_t expected);
     void (*say)(void *user, const char *text); /* a line for the log */
 };
@@ -64,7 +66,7 @@ struct ls_transfer_source {
 /* One whose position is not below `position`, from any of these, the first ones preferred. 0: done() follows. -EBUSY:
  * one is being fetched already; -EINVAL: no source. */
 int ls_transfer_get(struct ls_transfer *t, const struct ls_transfer_source *sources, uint32_t count, uint64_t position);
-/* No done() follows. */
+/* No done() follows. What is just being received is dropped, what a broken connection left is kept. */
 void ls_transfer_cancel(struct ls_transfer *t);
 
 struct ls_transfer_view {

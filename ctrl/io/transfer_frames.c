@@ -87,21 +87,31 @@ static uint32_t length_max(enum ls_bulk_direction direction)
                                           : LS_BULK_FRAME_MAX - sizeof(uint32_t);
 }
 
-long ls_bulk_take(struct evbuffer *in, enum ls_bulk_direction direction, uint8_t *frame, const char **why)
+long ls_bulk_next(enum ls_bulk_direction direction, const uint8_t *bytes, size_t size, const char **why)
 {
     uint32_t length;
 
-    if (evbuffer_copyout(in, &length, sizeof(length)) != sizeof(length))
+    if (size < sizeof(length))
         return 0;
+    memcpy(&length, bytes, sizeof(length));
     if (length > length_max(direction) || length < sizeof(uint32_t)) {
         *why = "a frame of a length that cannot be";
         return -1;
     }
-    if (evbuffer_get_length(in) < sizeof(length) + length)
+    if (size < sizeof(length) + length)
         return 0;
-    (void)evbuffer_remove(in, frame, sizeof(length) + length);
-    *why = ls_bulk_check(direction, frame, sizeof(length) + length);
+    *why = ls_bulk_check(direction, bytes, sizeof(length) + length);
     return *why != NULL ? -1 : (long)(sizeof(length) + length);
+}
+
+long ls_bulk_take(struct evbuffer *in, enum ls_bulk_direction direction, uint8_t *frame, const char **why)
+{
+    ssize_t there = evbuffer_copyout(in, frame, LS_BULK_FRAME_MAX);
+    long size = ls_bulk_next(direction, frame, there > 0 ? (size_t)there : 0, why);
+
+    if (size > 0)
+        (void)evbuffer_drain(in, (size_t)size);
+    return size;
 }
 
 int ls_bulk_send(struct bufferevent *bev, enum ls_bulk_type type, const void *body, size_t size, const void *tail,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What transfer.c (fetching), transfer_serve.c and transfer_frames.c share. ctrl's thread. */
+/* What transfer.c (fetching), transfer_serve.c and transfer_frames.c share. ctrl's thread, but for the frames: any. */
 #ifndef LOCKSTEP_CTRL_IO_TRANSFER_INTERNAL_H
 #define LOCKSTEP_CTRL_IO_TRANSFER_INTERNAL_H
 
@@ -60,13 +60,19 @@ enum ls_bulk_direction { LS_BULK_TO_SENDER, LS_BULK_TO_RECEIVER };
 /* `size` bytes: a whole frame. NULL: well-formed; else why not, static. */
 const char *ls_bulk_check(enum ls_bulk_direction direction, const uint8_t *frame, size_t size);
 
-/* Takes the next whole frame out of `in` into `frame` (LS_BULK_FRAME_MAX bytes) and checks it. Its size; 0: not there
- * yet; -1: malformed, *why. */
+/* The first frame of `size` bytes that arrived. Its size, well-formed; 0: it is not all there yet; -1: malformed, *why,
+ * static. */
+long ls_bulk_next(enum ls_bulk_direction direction, const uint8_t *bytes, size_t size, const char **why);
+
+/* The same, taken out of `in` into `frame` (LS_BULK_FRAME_MAX bytes). */
 long ls_bulk_take(struct evbuffer *in, enum ls_bulk_direction direction, uint8_t *frame, const char **why);
 
 /* 0, or -1 without memory. `tail` may be NULL. */
 int ls_bulk_send(struct bufferevent *bev, enum ls_bulk_type type, const void *body, size_t size, const void *tail,
                  size_t tail_size);
+
+struct ls_flow; /* transfer_flow.h */
+struct ls_rate;
 
 /* ---- serving ---- */
 
@@ -75,20 +81,19 @@ enum ls_serve_state {
     SERVE_ASKING,    /* awaits the question */
     SERVE_PREPARING, /* a checkpoint is made or verified */
     SERVE_QUEUED,    /* awaits its turn */
-    SERVE_SENDING,
-    SERVE_SENT, /* awaits the other end's end */
+    SERVE_SENDING,   /* a flow's thread has the connection */
+    SERVE_SENT,      /* awaits the other end's end */
 };
 
 struct ls_serve {
     struct ls_transfer *t;
     enum ls_serve_state state;
     uint16_t node;
-    struct bufferevent *bev;
+    struct bufferevent *bev; /* or, while sending, flow */
+    struct ls_flow *flow;
     struct ls_bulk_ask ask;
     bool made; /* one was made for it: no second one */
     char name[LS_CHECKPOINT_NAME_MAX];
-    int fd;
-    uint64_t offset, size;
     uint64_t since; /* order of coming */
 };
 
@@ -100,8 +105,8 @@ enum ls_fetch_state {
     FETCH_CONNECTING,
     FETCH_HELLO,
     FETCH_ASKED,
-    FETCH_RECEIVING,
-    FETCH_CHECKING, /* all is there: synced and verified on a thread */
+    FETCH_RECEIVING, /* a flow's thread has the connection, and writes the partial file */
+    FETCH_CHECKING,  /* all is there: synced and verified on a thread */
 };
 
 struct ls_fetch {
@@ -111,13 +116,13 @@ struct ls_fetch {
     uint32_t sources, at;     /* asked now */
     uint32_t failures;        /* since something last arrived */
     uint64_t position;
-    struct bufferevent *bev;
-    struct event *timer;
-    struct ls_job *job;
-    int fd;             /* of the partial file; -1: none */
-    uint16_t held_node; /* where it came from */
-    struct ls_bulk_file held;
-    uint64_t reported;                  /* bytes at the last progress() */
+    struct bufferevent *bev; /* or, while receiving, flow */
+    struct ls_flow *flow;
+    struct event *timer;                /* ends a pause; looks at what arrived */
+    struct ls_job *job;                 /* of checking */
+    int fd;                             /* of the partial file; -1: none */
+    uint16_t held_node;                 /* where it came from */
+    struct ls_bulk_file held;           /* offset: as far as this side knows, or has looked at flow */
     char path[LS_CHECKPOINTS_PATH_MAX]; /* its final name */
     uint32_t begun; /* partial files so far: no two have the same name, for a thread may still look at an older one */
     char why[LS_TRANSFER_TEXT]; /* the last failure */
@@ -126,8 +131,7 @@ struct ls_fetch {
 struct ls_transfer {
     struct ls_transfer_config config;
     struct ls_transfer_io io;
-    struct bufferevent_rate_limit_group *group;
-    struct ev_token_bucket_cfg *bucket;
+    struct ls_rate *rate;        /* of all that is served together; NULL: no limit */
     struct event *keep_timer;    /* says WAIT to those who wait */
     struct event *prepare_event; /* look again at what can be served */
     struct ls_serve serve[LS_TRANSFER_SERVED_MAX + LS_TRANSFER_WAITING_MAX];

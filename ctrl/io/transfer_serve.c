@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Checkpoints for others. A connection asks once; a file is sent once it is known to be good, or was written just now;
- * where none is new enough, one is made first. Of a file at most two pieces wait in memory for each connection.
+ * where none is new enough, one is made first. All of that is the loop's; the file itself is sent by a flow's thread.
  */
 #include "transfer_internal.h"
 
@@ -12,16 +12,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../../dataplane/core/wire.h"
 #include "hello.h"
+#include "transfer_flow.h"
 
-#define SERVES  (LS_TRANSFER_SERVED_MAX + LS_TRANSFER_WAITING_MAX)
-#define ASK_S   5
-#define SENT_S  120 /* for the other end to sync and verify */
-#define KEEP_S  1   /* between two WAIT: shorter than any receiver's patience */
-#define TICK_MS 20  /* of the rate limit */
+#define SERVES (LS_TRANSFER_SERVED_MAX + LS_TRANSFER_WAITING_MAX)
+#define ASK_S  5
+#define SENT_S 120 /* for the other end to sync and verify */
+#define KEEP_S 1   /* between two WAIT: shorter than any receiver's patience */
 
 static void serve_prepare(struct ls_serve *s);
+static void connection_set(struct ls_serve *s);
 
 static void look_again(struct ls_transfer *t)
 {
@@ -32,14 +32,11 @@ static void look_again(struct ls_transfer *t)
 
 static void serve_close(struct ls_serve *s)
 {
-    if (s->bev != NULL) {
-        (void)bufferevent_remove_from_rate_limit_group(s->bev); /* now: the group may be freed before bev is */
+    if (s->bev != NULL)
         bufferevent_free(s->bev);
-    }
-    if (s->fd >= 0)
-        close(s->fd);
+    ls_flow_stop(s->flow);
     s->bev = NULL;
-    s->fd = -1;
+    s->flow = NULL;
     s->state = SERVE_FREE;
     look_again(s->t);
 }
@@ -98,35 +95,67 @@ static uint32_t sending(const struct ls_transfer *t)
     return count;
 }
 
-/* At most two pieces ahead of the socket. */
-static void serve_push(struct ls_serve *s)
+static void bad_take(struct ls_serve *s)
 {
-    uint8_t bytes[LS_BULK_CHUNK_MAX];
+    serve_say(s, "it says that what it got is damaged; verified again before it is used");
+    ls_checkpoints_doubt(s->t->config.checkpoints, s->name);
+    serve_close(s);
+}
+
+/* The loop has the connection again. False: it is closed. */
+static bool take_back(struct ls_serve *s)
+{
+    s->bev = ls_flow_take_back(s->flow);
+    s->flow = NULL;
+    if (s->bev == NULL)
+        serve_close(s);
+    else
+        connection_set(s);
+    return s->bev != NULL;
+}
+
+static void on_flow_done(void *user)
+{
+    struct ls_serve *s = user;
     struct timeval patience = {.tv_sec = SENT_S};
-    struct evbuffer *out = bufferevent_get_output(s->bev);
+    int error = s->flow->error;
 
-    while (s->offset < s->size && evbuffer_get_length(out) < 2 * LS_BULK_CHUNK_MAX) {
-        uint64_t left = s->size - s->offset;
-        ssize_t n = pread(s->fd, bytes, left < sizeof(bytes) ? left : sizeof(bytes), (off_t)s->offset);
-        struct ls_bulk_chunk chunk = {.offset = s->offset};
-
-        if (n <= 0) {
-            ls_checkpoints_doubt(s->t->config.checkpoints, s->name);
-            serve_refuse(s, false, n < 0 ? strerror(errno) : "the file became shorter than it was");
+    switch (s->flow->end) {
+    case LS_FLOW_DONE:
+        if (!take_back(s))
             return;
-        }
-        chunk.crc = ls_crc32c(0, bytes, (size_t)n);
-        if (ls_bulk_send(s->bev, LS_BULK_CHUNK, &chunk, sizeof(chunk), bytes, (size_t)n) != 0) {
-            serve_close(s);
-            return;
-        }
-        s->offset += (uint64_t)n;
-    }
-    if (s->offset == s->size && evbuffer_get_length(out) == 0) {
         s->state = SERVE_SENT;
         bufferevent_set_timeouts(s->bev, &patience, NULL);
         look_again(s->t);
+        return;
+    case LS_FLOW_FILE:
+        ls_checkpoints_doubt(s->t->config.checkpoints, s->name);
+        if (take_back(s))
+            serve_refuse(s, false, error != 0 ? strerror(-error) : "the file became shorter than it was");
+        return;
+    case LS_FLOW_SAID:
+        bad_take(s);
+        return;
+    case LS_FLOW_MALFORMED:
+        serve_say(s, s->flow->why);
+        break;
+    case LS_FLOW_TURN:
+        serve_say(s, "a question that does not come in its turn");
+        break;
+    case LS_FLOW_SILENT:
+        serve_say(s, "it does not read what is sent to it");
+        break;
+    default:
+        serve_say(s, "the connection broke");
+        break;
     }
+    serve_close(s);
+}
+
+/* Its disk may be slow. */
+static uint32_t patience_s(const struct ls_serve *s)
+{
+    return s->t->config.silence_ms / 1000 + 1;
 }
 
 /* What was begun is gone on with if it is still the same file. */
@@ -146,32 +175,41 @@ static void serve_start(struct ls_serve *s, const struct ls_checkpoint_file *fil
                                  .size = file->size,
                                  .identity = file->identity,
                                  .generation = file->generation};
+    struct ls_flow_plan plan = {.base = s->t->config.base,
+                                .sends = true,
+                                .size = file->size,
+                                .patience_ms = patience_s(s) * 1000,
+                                .rate = s->t->rate,
+                                .done = on_flow_done,
+                                .user = s};
     char path[LS_CHECKPOINTS_PATH_MAX], line[160];
+    int fd;
 
     offer.offset = resume_at(&s->ask.held, file);
     snprintf(s->name, sizeof(s->name), "%s", file->name);
     (void)ls_checkpoints_path(s->t->config.checkpoints, file->name, path);
-    s->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (s->fd < 0) {
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
         int error = errno;
 
         (void)ls_checkpoints_scan(s->t->config.checkpoints);
         serve_refuse(s, true, strerror(error));
         return;
     }
-    s->offset = offer.offset;
-    s->size = file->size;
-    s->state = SERVE_SENDING;
-    if (ls_bulk_send(s->bev, LS_BULK_FILE, &offer, sizeof(offer), NULL, 0) != 0) {
+    plan.offset = offer.offset;
+    if (ls_bulk_send(s->bev, LS_BULK_FILE, &offer, sizeof(offer), NULL, 0) == 0)
+        s->flow = ls_flow_start(&plan, s->bev, fd);
+    if (s->flow == NULL) {
+        close(fd);
+        serve_say(s, "no memory, thread or descriptor to send it");
         serve_close(s);
         return;
     }
-    if (s->t->group != NULL)
-        (void)bufferevent_add_to_rate_limit_group(s->bev, s->t->group);
-    snprintf(line, sizeof(line), "sends %.70s from byte %llu of %llu", s->name, (unsigned long long)s->offset,
-             (unsigned long long)s->size);
+    s->bev = NULL;
+    s->state = SERVE_SENDING;
+    snprintf(line, sizeof(line), "sends %.70s from byte %llu of %llu", s->name, (unsigned long long)offer.offset,
+             (unsigned long long)offer.size);
     serve_say(s, line);
-    serve_push(s);
 }
 
 /* The file begun before is asked for by the same words as any: if it still stands and is new enough it is taken. */
@@ -267,7 +305,7 @@ static void on_serve_read(struct bufferevent *bev, void *argument)
 {
     struct ls_serve *s = argument;
     const char *why = NULL;
-    struct timeval patience = {.tv_sec = s->t->config.silence_ms / 1000 + 1};
+    struct timeval patience = {.tv_sec = patience_s(s)};
     long size = ls_bulk_take(bufferevent_get_input(bev), LS_BULK_TO_SENDER, s->t->frame, &why);
     struct ls_bulk_head head;
 
@@ -282,9 +320,7 @@ static void on_serve_read(struct bufferevent *bev, void *argument)
         return;
     }
     if (head.type == LS_BULK_BAD) {
-        serve_say(s, "it says that what it got is damaged; verified again before it is used");
-        ls_checkpoints_doubt(s->t->config.checkpoints, s->name);
-        serve_close(s);
+        bad_take(s);
         return;
     }
     memcpy(&s->ask, s->t->frame + sizeof(head), sizeof(s->ask));
@@ -292,23 +328,18 @@ static void on_serve_read(struct bufferevent *bev, void *argument)
     serve_prepare(s);
 }
 
-static void on_serve_write(struct bufferevent *bev, void *argument)
-{
-    struct ls_serve *s = argument;
-
-    (void)bev;
-    if (s->state == SERVE_SENDING)
-        serve_push(s);
-}
-
 static void on_serve_event(struct bufferevent *bev, short what, void *argument)
 {
-    struct ls_serve *s = argument;
-
     (void)bev;
-    if (s->state == SERVE_SENDING)
-        serve_say(s, what & BEV_EVENT_TIMEOUT ? "it does not read what is sent to it" : "the connection broke");
-    serve_close(s);
+    (void)what;
+    serve_close(argument);
+}
+
+static void connection_set(struct ls_serve *s)
+{
+    bufferevent_setcb(s->bev, on_serve_read, NULL, on_serve_event, s);
+    bufferevent_setwatermark(s->bev, EV_READ, 0, 4096);
+    (void)bufferevent_enable(s->bev, EV_READ | EV_WRITE);
 }
 
 void ls_transfer_accept(struct ls_transfer *t, struct bufferevent *connection, uint16_t node)
@@ -329,15 +360,12 @@ void ls_transfer_accept(struct ls_transfer *t, struct bufferevent *connection, u
         bufferevent_free(connection);
         return;
     }
-    *s = (struct ls_serve){.t = t, .state = SERVE_ASKING, .node = node, .bev = connection, .fd = -1};
+    *s = (struct ls_serve){.t = t, .state = SERVE_ASKING, .node = node, .bev = connection};
     s->since = ++t->serves;
     /* Its disk may be slow: a link's patience would be too short. */
     ls_hello_patience_set(bufferevent_getfd(connection), 2 * (t->config.silence_ms + 1000));
-    bufferevent_setcb(connection, on_serve_read, on_serve_write, on_serve_event, s);
-    bufferevent_setwatermark(connection, EV_READ, 0, 4096);
-    bufferevent_setwatermark(connection, EV_WRITE, LS_BULK_CHUNK_MAX, 0);
     bufferevent_set_timeouts(connection, &patience, &patience);
-    (void)bufferevent_enable(connection, EV_READ | EV_WRITE);
+    connection_set(s);
     on_serve_read(connection, s); /* what came right behind the hello */
 }
 
@@ -358,25 +386,17 @@ void ls_transfer_made(struct ls_transfer *t, int error, const char *text)
 
 bool ls_serve_begin(struct ls_transfer *t)
 {
-    uint64_t rate = t->config.bytes_per_second, tick = rate / (1000 / TICK_MS);
-    struct timeval length = {.tv_usec = TICK_MS * 1000}, every = {.tv_sec = KEEP_S};
+    struct timeval every = {.tv_sec = KEEP_S};
 
     for (int i = 0; i < SERVES; i++)
-        t->serve[i] = (struct ls_serve){.t = t, .fd = -1};
+        t->serve[i] = (struct ls_serve){.t = t};
     t->prepare_event = evtimer_new(t->config.base, on_prepare, t);
     t->keep_timer = event_new(t->config.base, -1, EV_PERSIST, on_keep, t);
     if (t->prepare_event == NULL || t->keep_timer == NULL || event_add(t->keep_timer, &every) != 0)
         return false;
-    if (rate == 0)
-        return true;
-    if (tick < 1)
-        tick = 1;
-    if (tick > EV_RATE_LIMIT_MAX)
-        tick = EV_RATE_LIMIT_MAX;
-    t->bucket = ev_token_bucket_cfg_new(EV_RATE_LIMIT_MAX, EV_RATE_LIMIT_MAX, tick, tick, &length);
-    if (t->bucket != NULL)
-        t->group = bufferevent_rate_limit_group_new(t->config.base, t->bucket);
-    return t->group != NULL;
+    if (t->config.bytes_per_second > 0)
+        t->rate = ls_rate_create(t->config.bytes_per_second);
+    return t->rate != NULL || t->config.bytes_per_second == 0;
 }
 
 void ls_serve_end(struct ls_transfer *t)
@@ -388,8 +408,5 @@ void ls_serve_end(struct ls_transfer *t)
         event_free(t->prepare_event);
     if (t->keep_timer != NULL)
         event_free(t->keep_timer);
-    if (t->group != NULL)
-        bufferevent_rate_limit_group_free(t->group);
-    if (t->bucket != NULL)
-        ev_token_bucket_cfg_free(t->bucket);
+    ls_rate_let_go(t->rate);
 }
