@@ -367,26 +367,39 @@ void ctrl_life_step(struct ls_ctrl *c)
 
 /* ---- a checkpoint for one that fell behind ---- */
 
-/* Who may have one: whole, alive, and not behind this node's own log, which may hold what was acknowledged. */
+/* May have one: whole, alive, and not behind this node's own log, which may hold what was acknowledged. */
+static bool may_have_checkpoint(const struct ls_ctrl *c, uint16_t node)
+{
+    const struct ls_peer_status *s = &c->peer[node].status;
+    uint64_t least = c->phase == LS_CTRL_FULL ? c->sample.last : c->sample.commit;
+
+    return node != c->config.node && ctrl_peer_says(c, node, LS_PEER_FULL) && ctrl_peer_says(c, node, LS_PEER_ALIVE) &&
+           s->commit >= least && (s->role == LS_ROLE_FOLLOWER || ctrl_role_is_sequencer(s->role));
+}
+
+/* Those who may, but for stragglers; and a position that each of them has passed. The sequencer's alone would have
+ * followers write one that is a few entries short of it, and be refused. */
 static uint64_t checkpoint_sources(const struct ls_ctrl *c, uint64_t *position)
 {
     uint64_t from = 0, newest = 0;
-    uint64_t least = c->phase == LS_CTRL_FULL ? c->sample.last : c->sample.commit;
 
     for (uint32_t i = 0; i < c->members.count; i++) {
-        const struct peer *p = &c->peer[c->members.member[i].node];
         uint16_t node = c->members.member[i].node;
 
-        if (node == c->config.node || !ctrl_peer_says(c, node, LS_PEER_FULL) ||
-            !ctrl_peer_says(c, node, LS_PEER_ALIVE) || p->status.commit < least)
-            continue;
-        if (p->status.role != LS_ROLE_FOLLOWER && !ctrl_role_is_sequencer(p->status.role))
+        if (may_have_checkpoint(c, node) && c->peer[node].status.applied_seq > newest)
+            newest = c->peer[node].status.applied_seq;
+    }
+    *position = UINT64_MAX;
+    for (uint32_t i = 0; i < c->members.count; i++) {
+        uint16_t node = c->members.member[i].node;
+        const struct ls_peer_status *s = &c->peer[node].status;
+
+        if (!may_have_checkpoint(c, node) || newest - s->applied_seq > c->times.promote_lag)
             continue;
         from |= bit(node);
-        if (p->status.commit > newest)
-            newest = p->status.commit;
+        if (s->commit < *position)
+            *position = s->commit;
     }
-    *position = newest;
     return from;
 }
 
