@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -97,7 +98,7 @@ static void rig_write(const char *path, uint64_t cluster, uint32_t generation, u
 }
 
 /* One byte of what stands there, from `at` on. */
-static void rig_damage(const char *path, long at)
+static inline void rig_damage(const char *path, long at)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
     uint8_t byte;
@@ -120,6 +121,19 @@ static inline int rig_remove_one(const char *path, const struct stat *status, in
 static inline void rig_remove(const char *directory)
 {
     (void)nftw(directory, rig_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Of a directory, without . and .. and, of /proc/self/fd, the one that reads it. */
+static inline uint32_t rig_entries(const char *path)
+{
+    DIR *directory = opendir(path);
+    uint32_t count = 0;
+
+    assert_non_null(directory);
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
+        count += entry->d_name[0] != '.';
+    closedir(directory);
+    return count - (strcmp(path, "/proc/self/fd") == 0);
 }
 
 /* One turn of the loop that waits at most 5 ms. */

@@ -4,6 +4,8 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "../../../dataplane/core/wire.h"
@@ -29,13 +31,14 @@ struct end {
 };
 
 static struct event_base *base;
+static uint32_t fds, threads;
 static struct end end[4];
 static uint32_t silence_ms; /* 0: the default */
 static char root[] = "/tmp/lockstep-transfer-XXXXXX";
 
 /* A disk that fails on purpose: bytes that may still be written; then `write_errno`. */
-static int64_t write_room = INT64_MAX;
-static int write_errno;
+static _Atomic int64_t write_room = INT64_MAX;
+static atomic_int write_errno;
 ssize_t __real_pwrite64(int fd, const void *bytes, size_t n, off_t at);
 ssize_t __wrap_pwrite64(int fd, const void *bytes, size_t n, off_t at);
 ssize_t __wrap_pwrite64(int fd, const void *bytes, size_t n, off_t at)
@@ -184,16 +187,22 @@ static int setup(void **state)
     (void)state;
     strcpy(root + strlen(root) - 6, "XXXXXX");
     base = event_base_new();
+    rig_turn(base);
+    fds = rig_entries("/proc/self/fd");
+    threads = rig_entries("/proc/self/task");
     write_room = INT64_MAX;
     memset(end, 0, sizeof(end));
     return mkdtemp(root) == NULL;
 }
 
+/* However a test ends its transfers, they leave no descriptor and no thread behind. */
 static int teardown(void **state)
 {
     (void)state;
     for (uint16_t node = 1; node < 4; node++)
         end_stop(node);
+    UNTIL(rig_entries("/proc/self/task") == threads);
+    UNTIL(rig_entries("/proc/self/fd") == fds);
     event_base_free(base);
     rig_remove(root);
     return 0;
@@ -435,6 +444,15 @@ static void test_disk_full(void **state)
     assert_int_equal(end[1].error, -EIO);
 }
 
+/* In the directory, partial ones too. */
+static uint32_t begun_files(uint16_t node)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/%u/checkpoints", root, node);
+    return rig_entries(path);
+}
+
 static void test_cancel(void **state)
 {
     (void)state;
@@ -446,8 +464,26 @@ static void test_cancel(void **state)
     for (int i = 0; i < 10; i++)
         rig_turn(base);
     assert_int_equal(end[1].dones, 0);
+    assert_int_equal(begun_files(1), 0);
+    end[2].said[0] = '\0';
     get(0);
     UNTIL(strstr(end[2].said, "from byte 0 ") != NULL);
+}
+
+/* Either end is freed in the middle. */
+static void test_free_midway(void **state)
+{
+    (void)state;
+    for (uint16_t node = 1; node < 3; node++) {
+        begin(1024 * 1024);
+        put(2, 10, 4 * 1024 * 1024);
+        get(0);
+        UNTIL(fetched() > 100000);
+        assert_int_equal(begun_files(1), 1);
+        for (uint16_t i = 0; i < 3; i++)
+            end_stop(node == 1 ? i + 1 : 3 - i);
+        assert_int_equal(begun_files(1), 0);
+    }
 }
 
 /* ---- strangers with sockets of their own, as node 1 ---- */
@@ -586,24 +622,70 @@ static void test_long_question(void **state)
     close(fd);
 }
 
+/* A socket that listens as node 2 would. */
+static int listener(struct ls_transfer_source *as)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t length = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    at.sin_addr.s_addr = htonl(LOOPBACK);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &length), 0);
+    *as = (struct ls_transfer_source){2, {LOOPBACK, ntohs(at.sin_port)}};
+    return fd;
+}
+
+/* A piece is damaged on its way: counted, not written; and its source cannot be asked again. */
+static void test_damaged_piece(void **state)
+{
+    struct {
+        struct ls_hello hello;
+        struct ls_bulk_head file_head;
+        struct ls_bulk_file file;
+        struct ls_bulk_head head;
+        struct ls_bulk_chunk chunk;
+        uint8_t bytes[100];
+    } LS_PACKED said = {.file_head = {sizeof(said.file) + 4, LS_BULK_FILE},
+                        .file = {.seq = 5, .position = 500, .size = 1000, .generation = 1},
+                        .head = {sizeof(said.chunk) + sizeof(said.bytes) + 4, LS_BULK_CHUNK},
+                        .chunk = {.crc = 1}};
+    struct ls_transfer_source from[2];
+    struct ls_transfer_view view;
+    int fd, link = -1;
+
+    (void)state;
+    begin(0);
+    put(3, 9, 100);
+    fd = listener(&from[0]);
+    from[1] = source(3);
+    said.hello = ls_hello_make(RIG_CLUSTER, 2, 1, LS_HELLO_BULK);
+    assert_int_equal(ls_transfer_get(end[1].transfer, from, 2, 0), 0);
+    UNTIL(link >= 0 || (link = accept4(fd, NULL, NULL, SOCK_CLOEXEC)) >= 0);
+    close(fd);
+    assert_int_equal(send(link, &said, sizeof(said), MSG_NOSIGNAL), sizeof(said));
+    UNTIL(end[1].dones == 1);
+    assert_non_null(strstr(end[1].said, "node 2: a piece that was damaged on its way"));
+    ls_transfer_view(end[1].transfer, &view);
+    assert_int_equal(view.chunks_refused, 1);
+    assert_int_equal(end[1].error, 0);
+    assert_non_null(strstr(end[1].path, "checkpoint-1-9.lsc"));
+    close(link);
+}
+
 /* A source that takes the connection and says nothing is left for the next one. */
 static void test_silent_source(void **state)
 {
     struct ls_transfer_source from[2];
-    struct sockaddr_in at = {.sin_family = AF_INET};
-    socklen_t length = sizeof(at);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd;
 
     (void)state;
     silence_ms = 2500; /* longer than what lies between two signs of life of one that prepares */
     begin(0);
     silence_ms = 0;
     put(3, 9, 100);
-    at.sin_addr.s_addr = htonl(LOOPBACK);
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-    assert_int_equal(listen(fd, 1), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &length), 0);
-    from[0] = (struct ls_transfer_source){2, {LOOPBACK, ntohs(at.sin_port)}};
+    fd = listener(&from[0]);
     from[1] = source(3);
     assert_int_equal(ls_transfer_get(end[1].transfer, from, 2, 0), 0);
     UNTIL(end[1].dones == 1);
@@ -650,15 +732,25 @@ static void test_frames(void **state)
         assert_non_null(ls_bulk_check(LS_BULK_TO_SENDER, frame, n));
 }
 
+static void *nothing(void *argument)
+{
+    return argument;
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_fetch),          TEST(test_made),          TEST(test_make_fails),    TEST(test_resume),
-        TEST(test_resume_changed), TEST(test_damaged),       TEST(test_all_damaged),   TEST(test_other_source),
-        TEST(test_disk_full),      TEST(test_cancel),        TEST(test_crowd),         TEST(test_slow_reader),
-        TEST(test_garbage),        TEST(test_long_question), TEST(test_silent_source), TEST(test_frames),
+        TEST(test_fetch),          TEST(test_made),        TEST(test_make_fails),  TEST(test_resume),
+        TEST(test_resume_changed), TEST(test_damaged),     TEST(test_all_damaged), TEST(test_other_source),
+        TEST(test_disk_full),      TEST(test_cancel),      TEST(test_free_midway), TEST(test_damaged_piece),
+        TEST(test_crowd),          TEST(test_slow_reader), TEST(test_garbage),     TEST(test_long_question),
+        TEST(test_silent_source),  TEST(test_frames),
     };
 
+    pthread_t first;
+
+    if (pthread_create(&first, NULL, nothing, NULL) == 0) /* a sanitizer's own thread comes with it, and stays */
+        (void)pthread_join(first, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
