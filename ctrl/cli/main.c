@@ -51,7 +51,8 @@ static const struct cli_command commands[] = {
      "Shows the cluster again and again: drawn anew on a terminal, else a line each time.", cli_watch},
     {"member", "add", ASK "uw", 1, 3, "NODE [IP:PORT CTRL-IP:PORT] [options]",
      "Adds a node as learner; it becomes a voter by itself when it has caught up. Without addresses: those that the\n"
-     "cluster file has for it. First run lockstep-ctrl join there, and start it.",
+     "cluster file has for it. First run lockstep-ctrl join there, and start it. Given again it goes on where it was\n"
+     "left, as when the sequencer went meanwhile.",
      cli_member_add},
     {"member", "remove", ASK "w", 1, 1, "NODE [options]",
      "Removes a node. The sequencer has to be moved away first (lockstep sequencer move).", cli_member_remove},

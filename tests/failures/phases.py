@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The failures, one function each. The order is from the usual to the strange."""
+"""Failures of one kind each, one function each; matrix.py has who fails during what. From the usual to the strange."""
 import signal
 
-from cluster import CTRL, ClusterError
+from cluster import CTRL
 
 
 def on(**options):
@@ -76,10 +76,10 @@ def phase_sequencer_moved(b):
 
 def phase_sequencer_killed_twice(b):
     """the new sequencer is killed as well, as soon as the first is back"""
-    b.hurt(b.cluster.kill_dataplane, b.sequencer)
-    second = b.new_sequencer()
-    b.whole()
-    b.cluster.kill_dataplane(second)
+    for turn in ("first", "second"):
+        b.case(turn)
+        b.hurt(b.cluster.kill_dataplane, b.sequencer)
+        b.new_sequencer()
 
 
 # ---- control alone ----
@@ -169,8 +169,8 @@ def phase_follower_mute(b):
 def phase_followers_rolling(b):
     """every dataplane is killed once, each as soon as the one before is back"""
     for number in [*b.followers, b.sequencer]:
+        b.case(f"node {number}")
         b.hurt(b.cluster.kill_dataplane, number)
-        b.pause(0.3)
         b.whole()
 
 
@@ -224,25 +224,9 @@ def phase_client_killed(b):
     child.wait()
 
 
-# ---- checkpoints and membership ----
+# ---- memory ----
 
-def phase_checkpoint_then_sequencer_killed(b):
-    """the sequencer dies while it writes a checkpoint"""
-    child = b.lockstep_start(b.sequencer, "checkpoint", "create")
-    b.pause(0.02)
-    b.hurt(b.cluster.kill_dataplane, b.sequencer)
-    b.new_sequencer()
-    child.wait(30)
-
-
-def phase_checkpoint_then_follower_killed(b):
-    """a follower dies while it writes a checkpoint"""
-    child = b.lockstep_start(b.follower, "checkpoint", "create")
-    b.pause(0.02)
-    b.hurt(b.cluster.kill_dataplane, b.follower)
-    child.wait(30)
-
-
+@on(options={"scrub": "2s"})
 def phase_bit_flipped(b):
     """a bit of a follower's state flips: the scrub or a digest finds it, the replica is rebuilt"""
     incarnation = b.cluster.status(b.follower)["incarnation"]
@@ -251,48 +235,10 @@ def phase_bit_flipped(b):
                    lambda: b.cluster.status(b.follower)["incarnation"] != incarnation, 40)
 
 
-phase_bit_flipped.cluster = {"options": {"scrub": "2s"}}
-
-
-@on(spares=1)
-def phase_member_added_then_sequencer_killed(b):
-    """the sequencer dies while a new member catches up"""
-    b.cluster.join_spare(4)
-    child = b.lockstep_start(b.sequencer, "member", "add", *b.cluster.member_arguments(4))
-    b.pause(0.05)
-    b.hurt(b.cluster.kill_dataplane, b.sequencer)
-    other = b.new_sequencer()
-    child.wait(30)
-    b.whole()
-    if not b.cluster.is_voter(4):
-        b.lockstep(other, "member", "add", *b.cluster.member_arguments(4), check=False)
-    b.cluster.wait("node 4 to be a voter", lambda: b.cluster.is_voter(4), 30)
-
-
-@on(spares=1)
-def phase_learner_killed(b):
-    """a new member dies while it catches up, and comes back"""
-    b.cluster.join_spare(4)
-    child = b.lockstep_start(b.sequencer, "member", "add", *b.cluster.member_arguments(4))
-    b.pause(0.05)
-    b.hurt(b.cluster.kill_dataplane, 4)
-    b.cluster.wait("node 4 to be a voter", lambda: b.cluster.is_voter(4), 40)
-    child.wait(30)
-
-
-@on(nodes=4)
-def phase_member_removed_then_sequencer_killed(b):
-    """a member is removed, and the sequencer dies at once"""
-    leaver = b.followers[-1]
-    child = b.lockstep_start(b.sequencer, "member", "remove", leaver)
-    b.pause(0.01)
-    b.hurt(b.cluster.kill_dataplane, b.sequencer)
-    other = b.new_sequencer()
-    child.wait(30)
-    b.pause(1.0)
-    if b.cluster.is_voter(leaver):
+def phase_majority_restarted_in_turn(b):
+    """node after node is stopped in order and started again, as an upgrade does it"""
+    for number in sorted(b.cluster.nodes):
+        b.case(f"node {number}")
+        b.hurt(b.cluster.stop_node, number)
+        b.cluster.start_node(number)
         b.whole()
-        b.lockstep(other, "member", "remove", leaver)
-    b.cluster.forget(leaver)
-    if b.cluster.is_voter(leaver):
-        raise ClusterError(f"node {leaver} is still a voter")

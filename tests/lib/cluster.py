@@ -217,7 +217,7 @@ class Cluster:
 
     def stop_node(self, number, patience=10.0):
         """Asks a node to leave; returns ctrl's exit status."""
-        node = self.nodes[number]
+        node = self.node(number)
         if node.process is None:
             return None
         node.process.terminate()
@@ -234,7 +234,7 @@ class Cluster:
     def pids(self, number, program):
         """Processes of a node that run lockstep-dataplane or lockstep-ctrl."""
         found = []
-        for pid in network.command("ip", "netns", "pids", self.nodes[number].namespace, check=False).split():
+        for pid in network.command("ip", "netns", "pids", self.node(number).namespace, check=False).split():
             with contextlib.suppress(OSError):
                 if os.path.basename(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")) == program:
                     found.append(int(pid))
@@ -250,32 +250,50 @@ class Cluster:
             os.kill(pid, signal_number)
         return now
 
-    def kill_dataplane(self, number):
-        self._remember(number)
-        return self.signal(number, DATAPLANE, signal.SIGKILL)
+    def killer(self, number, part, cables=True):
+        """Everything that takes its time is done now: the function that is returned only kills the node's "dataplane",
+        "ctrl" or all of the "node" with its cables, and returns when, monotonic ns."""
+        programs = {"dataplane": (DATAPLANE,), "ctrl": (CTRL,), "node": (CTRL, DATAPLANE)}[part]
+        incarnation = None
+        if part != "ctrl":
+            with contextlib.suppress(OSError, ClusterError, http.client.HTTPException):
+                incarnation = self.status(number).get("incarnation")
+        pids = [pid for program in programs for pid in self.pids(number, program)]
+        process = self.node(number).process
+        if part != "dataplane" and process is not None and process.poll() is None and process.pid not in pids:
+            pids.append(process.pid)  # about to become lockstep-ctrl
+        if part != "node" and not pids:
+            raise ClusterError(f"node {number}: no {programs[0]} to kill\n{self.log_tail(number)}")
 
-    def _remember(self, number):
-        with contextlib.suppress(OSError, ClusterError, http.client.HTTPException):
-            self.nodes[number].killed = self.status(number).get("incarnation")
+        def kill():
+            if part != "ctrl":
+                self.node(number).killed = incarnation
+            if part == "node" and cables:
+                self.network.pull(number)
+            now = time.monotonic_ns()
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if part != "dataplane":
+                self._reap(number)
+            if part == "node":  # started in the meantime
+                for pid in set(self.pids(number, DATAPLANE)) - set(pids):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            return now
+
+        return kill
+
+    def kill_dataplane(self, number):
+        return self.killer(number, "dataplane")()
 
     def kill_ctrl(self, number):
         """The control process alone; the dataplane serves on. start_node() brings it back."""
-        now = self.signal(number, CTRL, signal.SIGKILL)
-        self._reap(number)
-        return now
+        return self.killer(number, "ctrl")()
 
     def kill_node(self, number, cables=True):
         """Both processes and the cables at once, as when a machine loses its power. restore_node() brings it back."""
-        self._remember(number)
-        pids = self.pids(number, CTRL) + self.pids(number, DATAPLANE)
-        if cables:
-            self.network.pull(number)
-        now = time.monotonic_ns()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._reap(number)
-        return now
+        return self.killer(number, "node", cables)()
 
     def restore_node(self, number):
         self.network.pull(number, out=False)
@@ -294,7 +312,7 @@ class Cluster:
                 with contextlib.suppress(ProcessLookupError):
                     child.kill()
                 child.wait()
-        for number in self.nodes:
+        for number in [*self.nodes, *(n for n, node in self.spares.items() if node.process is not None)]:
             for program in (DATAPLANE, CTRL):
                 with contextlib.suppress(Exception):
                     self.signal(number, program, signal.SIGCONT)
@@ -308,7 +326,7 @@ class Cluster:
 
     def request(self, number, method, path, body=None, timeout=5.0):
         """One HTTP request to a node's ctrl; the JSON of the answer. Raises ClusterError on any other status."""
-        connection = _UnixConnection(self.nodes[number].socket, timeout)
+        connection = _UnixConnection(self.node(number).socket, timeout)
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None,
                                {"Content-Type": "application/json"} if body is not None else {})
@@ -345,16 +363,35 @@ class Cluster:
         node = self.node(number)
         return [str(number), f"{node.ip}:{DATA_PORT}", f"{node.ctrl_ip}:{CTRL_PORT}"]
 
+    def leave(self, number):
+        """A node that was removed: it is no longer one of the cluster's, and runs on. enter() takes it back."""
+        self.spares[number] = self.nodes.pop(number)
+
+    def enter(self, number):
+        self.nodes[number] = self.spares.pop(number)
+
     def forget(self, number):
         """A node that was removed: it is stopped, and no longer one of the cluster's."""
         self.stop_node(number)
         del self.nodes[number]
 
-    def is_voter(self, number):
-        """As the sequencer knows it."""
+    def members(self):
+        """{node: role} as the sequencer knows them; None: there is none now."""
         sequencer = self.sequencer()
-        members = self.status(sequencer)["members"] if sequencer else []
-        return any(m["node"] == number and m["role"] == "voter" for m in members)
+        try:
+            return {m["node"]: m["role"] for m in self.status(sequencer)["members"]} if sequencer else None
+        except (OSError, ClusterError, http.client.HTTPException):
+            return None
+
+    def is_voter(self, number):
+        return (self.members() or {}).get(number) == "voter"
+
+    def is_member(self, number):
+        return number in (self.members() or {})
+
+    def is_no_member(self, number):
+        members = self.members()
+        return members is not None and number not in members
 
     def role(self, number):
         try:
@@ -384,7 +421,7 @@ class Cluster:
 
     def log_tail(self, number, lines=15):
         try:
-            with open(self.nodes[number].log, encoding="utf-8", errors="replace") as log:
+            with open(self.node(number).log, encoding="utf-8", errors="replace") as log:
                 tail = log.read().splitlines()[-lines:]
         except OSError as error:
             tail = [str(error)]

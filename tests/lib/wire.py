@@ -167,13 +167,18 @@ class PlainClient:
         self.session, self.slot = reply.session, reply.slot
         return self.session
 
-    def mutate(self, operation, number=None):
+    def send_request(self, operation, number):
+        """Sends it once, and waits for nothing."""
+        self.send(frame(REQUEST, request_record(self.session, number, KIND_OPERATION, operation, self.slot), self.cluster,
+                        self.generation))
+
+    def mutate(self, operation, number=None, timeout=10.0):
         """Executes one operation; the same number again is a repeat."""
         if number is None:
             self.number += 1
             number = self.number
         return self.exchange(REQUEST, request_record(self.session, number, KIND_OPERATION, operation, self.slot),
-                             lambda r: r.session == self.session and r.number == number and not r.flags & 1)
+                             lambda r: r.session == self.session and r.number == number and not r.flags & 1, timeout)
 
     def put(self, key, value):
         return self.mutate(kv_op(KV_PUT, key, value))
