@@ -273,8 +273,7 @@ static void forgets_step(struct sim *sim, uint32_t step)
 static bool forgets_lose(struct sim *sim, const struct sim_packet *packet)
 {
     uint64_t begin = sim->script_state->counter[0];
-    /* ORDER and RANGE begin with it */
-    const uint64_t *position = (const void *)(packet->data + LS_FRAME_HEADER_SIZE);
+    uint64_t position; /* ORDER and RANGE begin with it */
     uint32_t to = sim_packet_to(sim, packet);
     uint8_t type = sim_packet_type(packet);
     bool again = sim->host[1].process_life > 1; /* n2's second life */
@@ -282,9 +281,10 @@ static bool forgets_lose(struct sim *sim, const struct sim_packet *packet)
         sim_packet_keep(&old_ack, packet);
     if (begin == 0 || to > 4 || to == 0 || (type != LS_FRAME_ORDER && type != LS_FRAME_RANGE))
         return false;
+    memcpy(&position, packet->data + LS_FRAME_HEADER_SIZE, sizeof(position));
     if (to == 1)
-        return again && *position > begin;
-    if (*position < begin)
+        return again && position > begin;
+    if (position < begin)
         return false;
     if (to == 2 && type == LS_FRAME_ORDER && helds < HELD_MAX)
         sim_packet_keep(&held[helds++], packet);
