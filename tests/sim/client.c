@@ -14,6 +14,19 @@ static uint64_t between(struct sim *sim, uint64_t mean)
     return mean > 0 ? sim_rng_spread(&sim->rng_load, mean) : 0;
 }
 
+/* Where a client begins: the founders, as its operator once wrote them down; where none of them is a member any more
+ * the present members, for nobody could find a cluster by machines that left it. */
+static void nodes_list(const struct sim *sim, struct ls_addr *node)
+{
+    uint32_t founders = sim->config.founders, members = sim_members(sim);
+    bool left = members != 0 && (members & ((1u << founders) - 1)) == 0;
+    for (uint32_t i = 0, member = 0; i < founders; i++) {
+        while (left && !(members >> member % sim->config.nodes & 1))
+            member++;
+        node[i] = sim->node[left ? member++ % sim->config.nodes : i].addr;
+    }
+}
+
 void sim_client_start(struct sim *sim, uint32_t index)
 {
     const struct sim_config *c = &sim->config;
@@ -51,8 +64,7 @@ void sim_client_start(struct sim *sim, uint32_t index)
                                       .retry_max_ns = c->client_retry_ns,
                                       .give_up_ns = c->give_up_ns};
     memcpy(config.nonce, life->nonce, LS_NONCE_SIZE);
-    for (uint32_t i = 0; i < c->founders; i++)
-        config.node[i] = sim->node[i].addr;
+    nodes_list(sim, config.node);
     if (sim->script != NULL) {
         config.first = 0;
         config.open_late = true;
