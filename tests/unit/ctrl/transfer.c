@@ -201,10 +201,10 @@ static int teardown(void **state)
     (void)state;
     for (uint16_t node = 1; node < 4; node++)
         end_stop(node);
+    rig_remove(root);
     UNTIL(rig_entries("/proc/self/task") == threads);
     UNTIL(rig_entries("/proc/self/fd") == fds);
     event_base_free(base);
-    rig_remove(root);
     return 0;
 }
 

@@ -105,10 +105,10 @@ static int teardown(void **state)
     for (int i = 0; i < 2; i++)
         if (pair[i] >= 0)
             close(pair[i]);
+    rig_remove(root);
     UNTIL(rig_entries("/proc/self/task") == threads);
     UNTIL(rig_entries("/proc/self/fd") == fds);
     event_base_free(base);
-    rig_remove(root);
     return 0;
 }
 
