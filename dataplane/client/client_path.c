@@ -197,8 +197,12 @@ void ls_client_view(struct ls_client_core *c, const struct ls_frame *frame, bool
             requests_wait(c, now_ns);
         return;
     }
-    if (view->epoch < c->view_epoch)
+    if (view->epoch < c->view_epoch) {
+        /* It was left behind, or removed and not told: its answers are no reason to stay with it. */
+        if (redirect && from_target)
+            requests_wait(c, now_ns);
         return;
+    }
     const struct ls_member_record *member = (const void *)(view + 1);
     const struct ls_member_record *sequencer = NULL;
     for (uint32_t i = 0; i < view->members; i++)

@@ -425,6 +425,32 @@ static void redirect_to_nowhere_goes_round(void **state)
     rig_destroy(rig);
 }
 
+/* One that was removed and not told, or was left behind, answers for ever with an epoch that is over: the others are
+ * asked all the same. */
+static void redirect_of_an_older_epoch_goes_round(void **state)
+{
+    struct ls_client_config config = rig_config();
+    struct rig *rig = rig_open(&config);
+    rig_view(rig, 3, LS_FRAME_VIEW, 2, 1, 0);
+    rig_submit(rig, "a");
+    rig_poll(rig);
+    uint32_t seen = 0, stale = 0, others = 0;
+    for (uint64_t end = rig->now + 600 * MS; rig->now < end;) {
+        rig_run_until(rig, rig->now + MS);
+        for (; seen < rig->sent; seen++) {
+            if (rig_to(rig, seen) == 1) {
+                stale++;
+                rig_view(rig, 1, LS_FRAME_REDIRECT, 1, 1, 0);
+            } else {
+                others += stale > 0;
+            }
+        }
+    }
+    assert_true(stale > 0);
+    assert_true(others > 0);
+    rig_destroy(rig);
+}
+
 static void silence_goes_round_all_nodes(void **state)
 {
     struct ls_client_config config = rig_config();
@@ -762,6 +788,7 @@ int main(void)
         cmocka_unit_test(view_moves_an_idle_client),
         cmocka_unit_test(redirect_loops_are_damped),
         cmocka_unit_test(redirect_to_nowhere_goes_round),
+        cmocka_unit_test(redirect_of_an_older_epoch_goes_round),
         cmocka_unit_test(silence_goes_round_all_nodes),
         cmocka_unit_test(finds_a_new_sequencer_soon_while_others_answer),
         cmocka_unit_test(session_loss_ends_all_that_is_open),
