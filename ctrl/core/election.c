@@ -403,15 +403,17 @@ static bool could_win(const struct ls_ctrl *c)
     return ctrl_is_majority(&c->members, full);
 }
 
-/* Somebody promised more than this sequencer's epoch, in an election that came to nothing: that node is only heard
- * again above it. One that serves stands at once; one that does not gives the election time to come to something, or
- * two of them would depose each other for ever. An acknowledgement says nothing of the kind and deposes nobody. */
+/* Somebody promised more than this sequencer's epoch. Where the election came to nothing, that node is only heard again
+ * above it; but it may be running, because this sequencer hangs or is not heard, and standing above it would depose
+ * whoever is just being elected. So it is given the time of an answer, and more where this one does not serve, or two of
+ * them would depose each other for ever; who serves goes on meanwhile, with those who have not promised. One whose own
+ * dataplane stands still just now knows nothing. An acknowledgement says nothing of the kind and deposes nobody. */
 static void above_step(struct ls_ctrl *c)
 {
-    uint64_t due = c->seen_ns + (c->role == LS_ROLE_SEQUENCER ? 0 : VOTE_ROUNDS * c->times.answer);
+    uint64_t due = c->seen_ns + (c->role == LS_ROLE_SEQUENCER ? 1 : VOTE_ROUNDS) * c->times.answer;
 
     if (c->seen <= c->epoch || c->stuck || c->change.step == CHANGE_STAND || deposed(c) || !could_win(c) ||
-        ls_detector_stalled(&c->detector, c->now))
+        ls_detector_stalled(&c->detector, c->now) || ls_detector_suspended(&c->detector, c->now))
         return;
     if (c->now < due)
         ctrl_wake(c, due);

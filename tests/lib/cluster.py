@@ -400,10 +400,14 @@ class Cluster:
             return "away"
 
     def sequencer(self):
+        """Of the highest epoch: one that hangs does not know yet that it is so no longer."""
+        found = []
         for number in self.nodes:
-            if self.role(number) == "sequencer":
-                return number
-        return None
+            with contextlib.suppress(OSError, ClusterError, http.client.HTTPException):
+                status = self.status(number)
+                if status.get("role") == "sequencer":
+                    found.append((status["epoch"], number))
+        return max(found)[1] if found else None
 
     def fault(self, number, **settings):
         """Replaces a node's fault settings; none given: off."""
