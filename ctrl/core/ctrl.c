@@ -505,6 +505,7 @@ void ls_ctrl_view(const struct ls_ctrl *c, struct ls_ctrl_view *view, uint64_t n
                                   .sequencer = c->sequencer,
                                   .electing = c->election.stage != STAGE_IDLE,
                                   .suspecting = c->suspecting,
+                                  .stalled = c->up && ls_detector_stalled(&c->detector, c->now),
                                   .majority_lost = c->majority_lost,
                                   .elections = c->elections,
                                   .elections_won = c->elections_won,

@@ -179,6 +179,7 @@ struct ls_ctrl_view {
     uint16_t sequencer; /* 0: none known */
     bool electing;
     bool suspecting;    /* the sequencer is not heard */
+    bool stalled;       /* this node's dataplane makes no progress: what its page says is old */
     bool majority_lost; /* a majority of the voters says that it lost its memory: only an operator can go on */
     uint64_t elections, elections_won, admissions, restarts;
     uint64_t suspected_ns, decided_ns, installed_ns; /* of the last election here, this clock; 0: none */

@@ -102,7 +102,8 @@ bool ls_status_lag(const struct ls_operate_view *view, uint16_t node, uint64_t *
 
 static const char *own_role(const struct ls_operate_view *view)
 {
-    return !view->alive         ? "down" /* it leaves its last words in the page, which are no longer true */
+    return !view->alive         ? "down"    /* it leaves its last words in the page, which are no longer true */
+           : view->ctrl.stalled ? "stalled" /* likewise: it may have been deposed */
            : view->page != NULL ? ls_role_name((unsigned)word(&view->page->replica.role))
                                 : "starting";
 }

@@ -82,6 +82,11 @@ static void test_status(void **state)
     page.worker[LS_WORKER_NET].cpu = UINT64_MAX;
     page.worker[LS_WORKER_NET].counters.value[LS_COUNT_frames_in] = 4;
     page.worker[LS_WORKER_APPLY].counters.value[LS_COUNT_frames_in] = 5;
+    view->ctrl.stalled = true; /* a hung sequencer's page would still call it one */
+    json = ls_status_json(view, 3500000);
+    assert_string_equal(TEXT(json, "role"), "stalled");
+    json_decref(json);
+    view->ctrl.stalled = false;
     json = ls_status_json(view, 3500000);
     assert_string_equal(TEXT(json, "cluster"), "demo");
     assert_string_equal(TEXT(json, "cluster_id"), "fedcba9876543210");
