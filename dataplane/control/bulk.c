@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +17,6 @@
 #include "../workers/rcu.h"
 #include "checks.h"
 
-#define NICE         5
 #define REPORTS      16
 #define REPORTS_KEPT 8               /* places for what must arrive; progress and damage are told again */
 #define LOOK_NS      (200ull * 1000) /* between two looks at what a worker is asked to do */
@@ -412,7 +410,8 @@ static void *bulk_main(void *argument)
     struct ls_bulk *bulk = argument;
 
     pthread_setname_np(pthread_self(), "ls-bulk");
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE); /* where not permitted it is only less polite */
+    /* Of the usual priority: it reads under RCU, and one that waits for its turn there holds up grace periods, and with
+     * them the memory that apply waits for. */
     ls_rcu_register();
     ls_rcu_offline();
     while (!stopped(bulk)) {
