@@ -405,9 +405,9 @@ static bool could_win(const struct ls_ctrl *c)
 
 /* Somebody promised more than this sequencer's epoch. Where the election came to nothing, that node is only heard again
  * above it; but it may be running, because this sequencer hangs or is not heard, and standing above it would depose
- * whoever is just being elected. So it is given the time of an answer, and more where this one does not serve, or two of
- * them would depose each other for ever; who serves goes on meanwhile, with those who have not promised. One whose own
- * dataplane stands still just now knows nothing. An acknowledgement says nothing of the kind and deposes nobody. */
+ * whoever is just being elected. So it is given the time of an answer, and more where this one does not serve, or two
+ * of them would depose each other for ever; who serves goes on meanwhile, with those who have not promised. One whose
+ * own dataplane stands still just now knows nothing. An acknowledgement says nothing of the kind and deposes nobody. */
 static void above_step(struct ls_ctrl *c)
 {
     uint64_t due = c->seen_ns + (c->role == LS_ROLE_SEQUENCER ? 1 : VOTE_ROUNDS) * c->times.answer;
