@@ -72,6 +72,14 @@ bool ls_detector_hears(const struct ls_detector *d, uint16_t node, uint64_t now_
     return hears_at(d, node, now_ns);
 }
 
+bool ls_detector_fresh(const struct ls_detector *d, uint16_t node, uint64_t now_ns)
+{
+    const struct ls_detector_node *n = &d->node[node];
+
+    assert(node <= LS_NODE_ID_MAX);
+    return n->ever && (now_ns <= n->since_ns || now_ns - n->since_ns < d->times.suspect_min / 2);
+}
+
 bool ls_detector_silent(const struct ls_detector *d, uint16_t node)
 {
     assert(node <= LS_NODE_ID_MAX);

@@ -50,6 +50,9 @@ void ls_detector_sample(struct ls_detector *d, const struct ls_ctrl_sample *samp
 bool ls_detector_hears(const struct ls_detector *d, uint16_t node, uint64_t now_ns);
 uint64_t ls_detector_timeout(const struct ls_detector *d, uint16_t node);
 
+/* `node` was heard less than half a floor ago: no silence that anybody could suspect it for. */
+bool ls_detector_fresh(const struct ls_detector *d, uint16_t node, uint64_t now_ns);
+
 /* `node` was watched in silence for longer than the ceiling, be it in pieces: what is left to say for one who was late
  * between them, again and again. Time in which its own dataplane did not listen is not counted. */
 bool ls_detector_silent(const struct ls_detector *d, uint16_t node);

@@ -403,14 +403,26 @@ static bool could_win(const struct ls_ctrl *c)
     return ctrl_is_majority(&c->members, full);
 }
 
-/* Somebody promised more than this sequencer's epoch. Where the election came to nothing, that node is only heard again
- * above it; but it may be running, because this sequencer hangs or is not heard, and standing above it would depose
- * whoever is just being elected. So it is given the time of an answer, and more where this one does not serve, or two
- * of them would depose each other for ever; who serves goes on meanwhile, with those who have not promised. One whose
- * own dataplane stands still just now knows nothing. An acknowledgement says nothing of the kind and deposes nobody. */
+/* Does a majority still acknowledge this sequencer, at this moment? Who sealed for another epoch is not heard in this.
+ */
+static bool is_acknowledged(const struct ls_ctrl *c)
+{
+    uint64_t heard = bit(c->config.node);
+
+    for (uint32_t i = 0; i < c->members.count; i++)
+        if (ls_detector_fresh(&c->detector, c->members.member[i].node, c->now))
+            heard |= bit(c->members.member[i].node);
+    return c->role == LS_ROLE_SEQUENCER && ctrl_is_majority(&c->members, heard);
+}
+
+/* Somebody promised more than this sequencer's epoch. While a majority acknowledges it, that was an election that came
+ * to nothing, and the node that lost it is only heard again above its epoch: it stands at once. Else the election may
+ * be running, because this sequencer hangs or is not heard; it is given the time to come to something, for standing
+ * above it would depose whoever is just being elected. One whose own dataplane stands still just now knows nothing. An
+ * acknowledgement says nothing of a promise and deposes nobody. */
 static void above_step(struct ls_ctrl *c)
 {
-    uint64_t due = c->seen_ns + (c->role == LS_ROLE_SEQUENCER ? 1 : VOTE_ROUNDS) * c->times.answer;
+    uint64_t due = c->seen_ns + (is_acknowledged(c) ? 0 : VOTE_ROUNDS * c->times.answer);
 
     if (c->seen <= c->epoch || c->stuck || c->change.step == CHANGE_STAND || deposed(c) || !could_win(c) ||
         ls_detector_stalled(&c->detector, c->now) || ls_detector_suspended(&c->detector, c->now))
