@@ -41,6 +41,7 @@ struct path {
     uint32_t rounds;    /* tries since anything was heard from there; ROUNDS_MAX: leave at the next try */
     uint32_t rotations; /* moves for want of an answer, since something was answered: raises the back-off */
     uint32_t quiet;     /* tries since anything was heard from any node: without it the back-off grows further */
+    bool fresh;         /* was named by another node, and nothing has gone there yet: its silence says nothing */
 };
 
 struct peer {

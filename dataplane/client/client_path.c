@@ -71,6 +71,7 @@ static void requests_move(struct ls_client_core *c, uint32_t at, bool at_once, u
 {
     c->requests_to.at = at;
     c->requests_to.rounds = 0;
+    c->requests_to.fresh = !at_once;
     if (!at_once)
         return;
     lane_send_again(&c->requests);
@@ -100,6 +101,12 @@ static uint32_t path_next(const struct ls_client_core *c, uint32_t at, uint64_t 
 
 void ls_client_path_count(struct ls_client_core *c, struct path *path, bool silent, uint64_t now_ns)
 {
+    /* What is due now was sent elsewhere; it goes there first. A client that left again at once, because the node
+     * before was silent, went round for ever and never came to the one that all others named. */
+    if (path->fresh) {
+        path->fresh = false;
+        return;
+    }
     if (silent) {
         path->quiet += path->quiet < UINT32_MAX;
         /* Who searches already does not wait twice at each node. */
@@ -152,7 +159,12 @@ void ls_client_lane_due(struct ls_client_core *c, struct lane *lane, struct path
             slot->backoff++;
     }
     lane->want |= due | soon;
+    uint32_t at = path->at;
     ls_client_path_count(c, path, silent, now_ns);
+    /* All that is open goes to the next node together: it answers no request whose predecessors it has not got, so
+     * those that go round at different times would each find it silent. */
+    if (path->at != at)
+        lane->want |= lane->used;
 }
 
 uint32_t ls_client_peer_find(const struct ls_client_core *c, struct ls_addr addr)

@@ -64,6 +64,51 @@ static void nobody_answers(struct rig *rig, uint32_t to)
         rig_ok(rig, 3, 2, 1);
 }
 
+/* Numbers of the requests in a frame, as bits. */
+static uint64_t requests_of(const struct rig *rig, uint32_t frame)
+{
+    const uint8_t *at = ls_frame_body(rig->frame[frame].data), *end = rig->frame[frame].data + rig->frame[frame].length;
+    uint64_t numbers = 0;
+    while (at + sizeof(struct ls_request_record) <= end) {
+        const struct ls_request_record *record = (const void *)at;
+        if (record->number == 0)
+            break;
+        numbers |= 1ull << record->number;
+        at += sizeof(*record) + ls_pad8(record->length);
+    }
+    return numbers;
+}
+
+/* Two requests of different moments, and a node that is silent: whichever notices, both go on to the next one together,
+ * for that one answers nothing without the first of them. */
+static void what_is_open_moves_together(void **state)
+{
+    struct ls_client_config config = rig_config();
+    struct rig *rig = rig_open(&config);
+    bool moved = false;
+    uint32_t last = 1;
+    rig_submit(rig, "a");
+    (void)rig_poll(rig);
+    rig->now += MS / 2 + MS / 8;
+    rig_submit(rig, "b");
+    (void)rig_poll(rig);
+    rig_forget(rig);
+    for (uint64_t end = rig->now + 200 * MS; rig->now < end;) {
+        uint64_t next = rig_poll(rig);
+        for (uint32_t f = 0; f < rig->sent; f++) {
+            if (rig_to(rig, f) != last) {
+                assert_int_equal(requests_of(rig, f), 1ull << 1 | 1ull << 2);
+                moved = true;
+            }
+            last = rig_to(rig, f);
+        }
+        rig_forget(rig);
+        rig->now = next > rig->now ? next : rig->now + 1;
+    }
+    assert_true(moved);
+    rig_destroy(rig);
+}
+
 /* Node 1 dies; the others go on naming it until the new one opens. It is asked again now and then, no more. */
 static void failover_past_hearsay(void **state)
 {
@@ -171,9 +216,13 @@ static void repeats_wait_for_several_round_trips(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(failover_past_hearsay), cmocka_unit_test(failover_where_nobody_is_known),
-        cmocka_unit_test(failover_in_silence),   cmocka_unit_test(failover_by_view),
-        cmocka_unit_test(silence_is_forgiven),   cmocka_unit_test(repeats_wait_for_several_round_trips),
+        cmocka_unit_test(what_is_open_moves_together),
+        cmocka_unit_test(failover_past_hearsay),
+        cmocka_unit_test(failover_where_nobody_is_known),
+        cmocka_unit_test(failover_in_silence),
+        cmocka_unit_test(failover_by_view),
+        cmocka_unit_test(silence_is_forgiven),
+        cmocka_unit_test(repeats_wait_for_several_round_trips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
