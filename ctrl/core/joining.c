@@ -371,9 +371,11 @@ void ctrl_joining_step(struct ls_ctrl *c)
         recover_step(c);
         return;
     }
-    /* A founding learner may come when the log is open; it is brought in like any. */
+    /* A founding learner may come when the log is open; it is brought in like any, also where the newest change is not
+     * committed at this moment: the sequencer listens to no incarnation that it has not admitted. */
     if (c->disk.founder && c->disk.promise == 0 &&
-        (!(c->members.seq > 0 && c->members_committed) || ls_ctrl_mutant(WIPED_FOUNDS))) {
+        (!(c->members.seq > 0 && (c->members_committed || ctrl_anything_is_committed(c))) ||
+         ls_ctrl_mutant(WIPED_FOUNDS))) {
         found_step(c);
         return;
     }
