@@ -75,13 +75,23 @@ bool sim_may_lose(const struct sim *sim, uint32_t index)
     return true;
 }
 
-/* A majority of the voters has no memory and nobody leads: from here on nothing may be decided. */
+/* Can the sequencer that `node` is admit enough of those without memory? Nobody who promised more than its epoch: it
+ * may be one of an older epoch that has not heard of its end. */
+static bool can_bring_back(const struct sim *sim, const struct sim_node *node)
+{
+    uint32_t mask = counting(sim);
+    for (uint32_t i = 0; i < sim->config.nodes; i++)
+        mask |= (uint32_t)(sim->host[i].disk.promise <= node->view.epoch) << i;
+    return is_led_by(node) && is_majority(mask, sim_voters(sim));
+}
+
+/* A majority of the voters has no memory and nobody leads who could admit them: from here on nothing may be decided. */
 void sim_check_lost(struct sim *sim)
 {
     if (sim->lost || sim->ledger.canon_seq == 0)
         return;
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
-        if (is_led_by(&sim->node[i]))
+        if (can_bring_back(sim, &sim->node[i]))
             return;
     }
     if (is_majority(counting(sim), sim_voters(sim)))
