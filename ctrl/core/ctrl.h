@@ -5,7 +5,7 @@
  * thread, log or allocation. One thread. The same object runs in lockstep-ctrl and in the simulator.
  *
  * The host must: keep the record (persist, one at a time, answered by persisted()); run the dataplane (spawn after the
- * old process is reaped; kill) and carry messages to and from it; keep one ordered, lossless, breakable link to every
+ * old process has ended; kill) and carry messages to and from it; keep one ordered, lossless, breakable link to every
  * other member's ctrl and carry whole messages over it; call observe() every `poll_ns` and turn() at next_ns().
  *
  * Nothing that depends on the record is said or ordered before the record is durable: this object asks for it and goes
@@ -86,7 +86,7 @@ struct ls_ctrl_io {
     void *user;
     /* Make it durable; then persisted(). The host keeps a copy. */
     void (*persist)(void *user, const struct ls_durable *durable);
-    /* Start the dataplane (the old one is reaped); then dataplane_up() or dataplane_down(). */
+    /* Start the dataplane (the old one has ended); then dataplane_up() or dataplane_down(). */
     void (*spawn)(void *user, uint64_t incarnation, uint64_t promise);
     void (*kill)(void *user);
     /* One message to the dataplane: header's type, id and body. Lost where the link is down. */
@@ -120,10 +120,10 @@ void ls_ctrl_start(struct ls_ctrl *ctrl, const struct ls_durable *durable, bool 
 void ls_ctrl_persisted(struct ls_ctrl *ctrl, bool ok, uint64_t now_ns);
 /* READY came. */
 void ls_ctrl_dataplane_up(struct ls_ctrl *ctrl, const struct ls_control_ready *ready, uint64_t now_ns);
-/* The process is being torn down, or has lost a part of itself: it serves nobody any more, though it is not reaped yet.
+/* The process is being torn down, or has lost a part of itself: it serves nobody any more, though it has not ended yet.
  * The others are told at once; it is killed for good measure. dataplane_down() follows. */
 void ls_ctrl_dataplane_ending(struct ls_ctrl *ctrl, uint64_t now_ns);
-/* The process ended and is reaped; `how` in words. */
+/* The process ended, with all its threads; `how` in words. */
 void ls_ctrl_dataplane_down(struct ls_ctrl *ctrl, const char *how, uint64_t now_ns);
 /* A message from the dataplane that ls_message_check() let pass; answers to ids that others asked are the host's. */
 void ls_ctrl_dataplane_message(struct ls_ctrl *ctrl, const struct ls_control_header *header, const uint8_t *body,

@@ -5,7 +5,7 @@
  * thread.
  *
  * What must hold here: no incarnation is given out twice (durable before spawn, never below the time of day; O3), none
- * is started before the one before it was reaped (M4), and a dataplane that knows more than the record ends this node.
+ * is started before the one before it had ended (M4), and a dataplane that knows more than the record ends this node.
  */
 #include <stdarg.h>
 #include <stdio.h>
