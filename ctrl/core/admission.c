@@ -6,6 +6,10 @@
  * names its log's end (C6, P1, P2); only then a majority of the members' ctrls is asked whether a higher epoch was
  * promised, under a new number each time; only then the joiner is answered. A voter that never promised anything has
  * lost its record and is not let in (P8).
+ *
+ * The majority is counted by the newest membership known here. The dataplane's log may hold one more, appended a moment
+ * ago; that one's predecessor, the one known here, is committed, so whoever is elected counts by one of the two, and
+ * majorities of two memberships that differ by one voter have a voter in common (M2).
  */
 #include "ctrl_internal.h"
 

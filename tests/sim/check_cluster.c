@@ -332,15 +332,17 @@ static void check_join_reply(struct sim *sim, const struct sim_host *host, uint1
     if (!sim_minds(sim, "P2"))
         return;
     uint32_t said = host->confirmed[index] | 1u << host->index | 1u << index;
-    uint32_t voters = sim->ledger.record[node->path[node->last_seq]].voters;
-    /* The membership may change between the admission and its confirmation: what the joiner's older incarnations
-     * promised they promised by the one before. */
+    /* ctrl counts by the newest membership that it knows: its log's newest, or the one before, whose successor it has
+     * asked for and not heard of yet. Either is as good: the one before is committed where the newest was appended, so
+     * whoever is elected counts by one of the two, and majorities of neighbours in the log have a voter in common. */
     uint64_t seq = node->last_seq;
-    while (seq > 0 && sim->ledger.record[node->path[seq]].end > reply->reach)
+    const struct sim_record *newest = &sim->ledger.record[node->path[seq]];
+    while (seq > 0 && sim->ledger.record[node->path[seq]].members == newest->members &&
+           sim->ledger.record[node->path[seq]].voters == newest->voters)
         seq--;
-    if (!is_majority(said, voters) && !is_majority(said, sim->ledger.record[node->path[seq]].voters))
+    if (!is_majority(said, newest->voters) && !is_majority(said, sim->ledger.record[node->path[seq]].voters))
         sim_violate(sim, "P2", "node %u admits node %u to epoch %lu, confirmed by %x alone, voters are %x",
-                    host->index + 1, to, reply->epoch, said, voters);
+                    host->index + 1, to, reply->epoch, said, newest->voters);
 }
 
 void sim_check_peer_message(struct sim *sim, struct sim_host *host, uint16_t to, const void *bytes, size_t size)
