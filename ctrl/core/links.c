@@ -154,6 +154,12 @@ static bool is_new(const struct ls_ctrl *c)
     return c->disk.founder && c->disk.promise == 0;
 }
 
+/* The list that an empty log would be opened with; 0: the cluster has a log already, which says who is in it. */
+static uint64_t founders_hash(const struct ls_ctrl *c)
+{
+    return is_new(c) && c->members.seq == 0 ? ls_peer_founders(&c->members) : 0;
+}
+
 /* An empty log is opened by all founding voters together: this one promised something then, and its record does not
  * know (P8). */
 static bool founded_without(struct ls_ctrl *c, uint16_t node, uint64_t commit)
@@ -206,7 +212,7 @@ static void status_take(struct ls_ctrl *c, uint16_t node, const struct ls_peer_s
 void ctrl_link_up(struct ls_ctrl *c, uint16_t node)
 {
     struct peer *p = &c->peer[node];
-    struct ls_peer_hello hello = {.founders = is_new(c) ? ls_peer_founders(&c->members) : 0,
+    struct ls_peer_hello hello = {.founders = founders_hash(c),
                                   .promise = c->disk.promise,
                                   .commit = c->has_sample ? c->sample.commit : 0,
                                   .known_incarnation = p->incarnation,
@@ -251,7 +257,7 @@ static const char *hello_take(struct ls_ctrl *c, uint16_t node, const struct ls_
     }
     if (founded_without(c, node, hello->commit))
         return NULL;
-    if (is_new(c) && hello->founders != 0 && hello->founders != ls_peer_founders(&c->members))
+    if (hello->founders != 0 && founders_hash(c) != 0 && hello->founders != founders_hash(c))
         return "a founder with another list of nodes: make the cluster files equal, and bootstrap again";
     if (hello->promise > p->promise)
         p->promise = hello->promise;

@@ -192,6 +192,31 @@ static void silence_is_forgiven(void **state)
     rig_destroy(rig);
 }
 
+/* Sent on twice within a time-out: the second node that is named gets what is due, though nothing went there yet and
+ * the client has searched before. It left again unasked when the silence of the node before counted against it. */
+static void named_node_is_asked(void **state)
+{
+    struct ls_client_config config = rig_config();
+    struct rig *rig = rig_open(&config);
+    rig_submit(rig, "a");
+    rig_run_until(rig, rig->now + 4 * MS); /* node 1 is silent: the search begins */
+    assert_int_equal(rig_to(rig, rig->sent - 1), 2);
+    rig_forget(rig);
+    rig_view(rig, 2, LS_FRAME_REDIRECT, 2, 1, 0); /* a newer epoch: at once */
+    rig_poll(rig);
+    assert_int_equal(rig_to(rig, rig->sent - 1), 1);
+    rig_view(rig, 1, LS_FRAME_REDIRECT, 2, 2, 0); /* the first in this epoch: at once, too */
+    rig_poll(rig);
+    assert_int_equal(rig_to(rig, rig->sent - 1), 2);
+    rig_forget(rig);
+    rig_view(rig, 2, LS_FRAME_REDIRECT, 2, 3, 0); /* and on again: when it is due */
+    rig_poll(rig);
+    assert_int_equal(rig->sent, 0);
+    rig_run_until(rig, rig->now + 2 * MS);
+    assert_int_equal(rig_to(rig, 0), 3);
+    rig_destroy(rig);
+}
+
 /* No repeat before four round trips and the deviation, nor below the configured minimum. */
 static void repeats_wait_for_several_round_trips(void **state)
 {
@@ -222,6 +247,7 @@ int main(void)
         cmocka_unit_test(failover_in_silence),
         cmocka_unit_test(failover_by_view),
         cmocka_unit_test(silence_is_forgiven),
+        cmocka_unit_test(named_node_is_asked),
         cmocka_unit_test(repeats_wait_for_several_round_trips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

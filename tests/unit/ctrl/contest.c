@@ -201,8 +201,8 @@ static void test_answer_to_another(void **state)
     world_end(&w);
 }
 
-/* The highest that is still believed leaves room to stand above it, also with voters who have promised less. */
-static void test_highest_sane_epoch(void **state)
+/* A status that says a promise, as a voter sends it who lost an election or is just electing somebody. */
+static void promise_say(uint16_t from, uint16_t to, uint64_t promise)
 {
     struct {
         struct ls_peer_header header;
@@ -213,20 +213,61 @@ static void test_highest_sane_epoch(void **state)
                                 .size = sizeof(m),
                                 .generation = 1,
                                 .cluster = 7,
-                                .from = 3,
-                                .to = 2},
-                     .status = {.flags = LS_PEER_ALIVE | LS_PEER_COUNTS | LS_PEER_FULL}};
+                                .incarnation = w.node[from].disk.incarnation,
+                                .from = from,
+                                .to = to},
+                     .status = {.promise = promise, .flags = LS_PEER_ALIVE | LS_PEER_COUNTS | LS_PEER_FULL}};
+
+    assert_null(ls_ctrl_peer_message(w.node[to].ctrl, from, (const uint8_t *)&m, sizeof(m), w.now));
+}
+
+/* A sequencer hears of a higher promise. While a majority acknowledges it, the election came to nothing: it stands
+ * above at once, so that the node which lost it is heard again. */
+static void test_stands_above_at_once(void **state)
+{
+    (void)state;
+    opened(3);
+    promise_say(3, 1, 2);
+    world_run(&w, 5 * MS);
+    assert_int_equal(w.node[1].disk.promise, 3);
+    assert_true(world_settle(&w, 3, 100 * MS));
+    assert_int_equal(world_sequencer(&w), 1);
+    assert_int_equal(w.node[1].dp.epoch, 3);
+    world_end(&w);
+}
+
+/* One that nobody acknowledges leaves a running election its time: it would depose whoever is being elected. */
+static void test_leaves_an_election_its_time(void **state)
+{
+    (void)state;
+    opened(3);
+    for (uint16_t node = 2; node <= 3; node++) {
+        w.data_cut[1][node] = w.data_cut[node][1] = true;
+        w.node[node].persist_ns = 12 * MS;
+    }
+    for (int i = 0; i < 1000 && w.node[1].disk.promise == 1 && world_sequencer(&w) < 2; i++)
+        world_run(&w, 1 * MS);
+    assert_int_not_equal(world_sequencer(&w), 1);
+    world_run(&w, 300 * MS);
+    assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, 2);
+    assert_true(w.node[1].disk.promise <= 2);
+    world_end(&w);
+}
+
+/* The highest that is still believed leaves room to stand above it, also with voters who have promised less. */
+static void test_highest_sane_epoch(void **state)
+{
+    uint64_t promise;
 
     (void)state;
     for (uint64_t half = 0; half < 2; half++) {
         opened(3);
-        m.header.incarnation = w.node[3].disk.incarnation;
-        m.status.promise = 1 + ((1ull << 20) >> half); /* a damaged node says so */
-        assert_null(ls_ctrl_peer_message(w.node[2].ctrl, 3, (const uint8_t *)&m, sizeof(m), w.now));
+        promise = 1 + ((1ull << 20) >> half);
+        promise_say(3, 2, promise); /* a damaged node says so */
         world_kill_dataplane(&w, 1);
         world_run(&w, 10 * MS);
         assert_true(world_settle(&w, 3, 3000 * MS));
-        assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, half ? m.status.promise + 1 : 2);
+        assert_int_equal(w.node[world_sequencer(&w)].dp.epoch, half ? promise + 1 : 2);
         world_end(&w);
     }
 }
@@ -234,10 +275,11 @@ static void test_highest_sane_epoch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slow_disks),        cmocka_unit_test(test_uneven_disks),
-        cmocka_unit_test(test_late_voters),       cmocka_unit_test(test_late_followers),
-        cmocka_unit_test(test_slow_links),        cmocka_unit_test(test_late_request),
-        cmocka_unit_test(test_answer_to_another), cmocka_unit_test(test_highest_sane_epoch),
+        cmocka_unit_test(test_slow_disks),           cmocka_unit_test(test_uneven_disks),
+        cmocka_unit_test(test_late_voters),          cmocka_unit_test(test_late_followers),
+        cmocka_unit_test(test_slow_links),           cmocka_unit_test(test_late_request),
+        cmocka_unit_test(test_answer_to_another),    cmocka_unit_test(test_highest_sane_epoch),
+        cmocka_unit_test(test_stands_above_at_once), cmocka_unit_test(test_leaves_an_election_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
