@@ -122,6 +122,22 @@ struct ls_seam {
     struct ls_cut *cut;
     _Atomic bool cut_sessions;      /* apply -> bulk: the cut's sessions are copied whole (release) */
     struct ls_image *_Atomic image; /* net -> apply: swap (release); apply -> net: NULL, done (release) */
+    /* The journal; nothing of it moves where there is none. net writes; journal reads. A tail that was dropped and a
+     * log that begins anew: net stores the fields, then `asked` (release); journal loads asked (acquire), the fields,
+     * asked again, and retries where it moved. Until `taken` equals it, `durable` is of bytes that may be others now.
+     */
+    _Alignas(64) _Atomic uint64_t journal_asked; /* how often; 0: never */
+    _Atomic uint64_t journal_from;               /* bytes from here on may differ from what they were before */
+    _Atomic uint64_t journal_base;               /* the log begins here; != 0 only behind a checkpoint, */
+    _Atomic uint64_t journal_base_seq;           /* whose cut says these */
+    _Atomic uint64_t journal_base_time;
+    _Atomic uint32_t journal_base_chain;
+    /* journal writes; net reads */
+    _Alignas(64) _Atomic uint64_t journal_taken; /* release, after `durable` was lowered */
+    _Atomic uint64_t durable;                    /* position: the bytes below are on this disk; release; net acquires */
+    _Atomic uint64_t marked;        /* position of a commit that a restart will know of; never falls but with
+                                       a base; release; net acquires: the ring keeps what lies above */
+    _Atomic uint32_t journal_error; /* errno: it can write no more, and `durable` stands still for ever */
     /* queues */
     struct ls_spsc repeats; /* net -> apply, struct ls_repeat */
     struct ls_spsc replies; /* apply -> net, struct ls_frame: complete frames to be sent */
