@@ -15,6 +15,7 @@
 #define STUCK_TIMES    5              /* x suspect_max: without a majority for so long, somebody else should try */
 #define STUCK_DOUBLING 5              /* ... twice as long each time, so often */
 #define UNFIT_NS       10000000000ull /* one that was stuck leaves it to the others for so long */
+#define UNFIT_TIMES    4              /* x suspect_max: ... but no longer than this where nobody takes over */
 #define LOST_NS        1000000000ull  /* a majority without memory for so long is said aloud */
 #define TRIES_MAX      4
 
@@ -450,6 +451,15 @@ static void asked_step(struct ls_ctrl *c)
     prevote_begin(c);
 }
 
+/* One that was stuck leaves it to the others, who stand within a time-out if they can. Where none did, they were stuck
+ * themselves, or have no memory, and nobody is better. */
+static uint64_t unfit_until(const struct ls_ctrl *c)
+{
+    uint64_t patience_ns = c->suspected_ns + UNFIT_TIMES * c->times.suspect_max;
+
+    return c->unfit_until_ns < patience_ns ? c->unfit_until_ns : patience_ns;
+}
+
 static void idle_step(struct ls_ctrl *c)
 {
     struct election *e = &c->election;
@@ -471,13 +481,13 @@ static void idle_step(struct ls_ctrl *c)
             e->due_ns = 0;
         return;
     }
-    if (c->now < c->unfit_until_ns) {
-        ctrl_wake(c, c->unfit_until_ns);
-        return;
-    }
     if (!c->suspecting) {
         c->suspecting = true;
         c->suspected_ns = c->now;
+    }
+    if (c->now < unfit_until(c)) {
+        ctrl_wake(c, unfit_until(c));
+        return;
     }
     if (e->due_ns == 0) {
         e->due_ns = c->now + place(c, 0) * c->times.stagger;

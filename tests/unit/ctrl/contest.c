@@ -201,6 +201,29 @@ static void test_answer_to_another(void **state)
     world_end(&w);
 }
 
+/* Each sequencer in turn hears nobody until it is stuck; then the third loses its memory as it opens. The two that are
+ * left were stuck both: they do not go on waiting for each other. */
+static void test_all_were_stuck(void **state)
+{
+    (void)state;
+    opened(3);
+    for (uint16_t deaf = 1; deaf <= 2; deaf++) {
+        memset(w.data_cut, 0, sizeof(w.data_cut));
+        assert_true(world_settle(&w, 3, 300 * MS)); /* all hold the same log */
+        assert_int_equal(world_sequencer(&w), deaf);
+        for (uint16_t node = 1; node <= 3; node++)
+            w.data_cut[node][deaf] = node != deaf;
+        for (int i = 0; i < 60000 && w.node[deaf + 1].dp.role != LS_ROLE_OPENING; i++)
+            world_run(&w, MS / 10);
+        assert_int_equal(w.node[deaf + 1].dp.role, LS_ROLE_OPENING);
+        assert_non_null(strstr(w.node[deaf].said, "another one may try"));
+    }
+    memset(w.data_cut, 0, sizeof(w.data_cut));
+    world_kill_dataplane(&w, 3);
+    assert_true(world_settle(&w, 3, 2000 * MS));
+    world_end(&w);
+}
+
 /* A status that says a promise, as a voter sends it who lost an election or is just electing somebody. */
 static void promise_say(uint16_t from, uint16_t to, uint64_t promise)
 {
@@ -275,11 +298,17 @@ static void test_highest_sane_epoch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slow_disks),           cmocka_unit_test(test_uneven_disks),
-        cmocka_unit_test(test_late_voters),          cmocka_unit_test(test_late_followers),
-        cmocka_unit_test(test_slow_links),           cmocka_unit_test(test_late_request),
-        cmocka_unit_test(test_answer_to_another),    cmocka_unit_test(test_highest_sane_epoch),
-        cmocka_unit_test(test_stands_above_at_once), cmocka_unit_test(test_leaves_an_election_its_time),
+        cmocka_unit_test(test_slow_disks),
+        cmocka_unit_test(test_uneven_disks),
+        cmocka_unit_test(test_late_voters),
+        cmocka_unit_test(test_late_followers),
+        cmocka_unit_test(test_slow_links),
+        cmocka_unit_test(test_late_request),
+        cmocka_unit_test(test_answer_to_another),
+        cmocka_unit_test(test_highest_sane_epoch),
+        cmocka_unit_test(test_all_were_stuck),
+        cmocka_unit_test(test_stands_above_at_once),
+        cmocka_unit_test(test_leaves_an_election_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
