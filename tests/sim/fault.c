@@ -116,6 +116,9 @@ static void record_lose(struct sim *sim, uint32_t index)
     struct sim_host *host = &sim->host[index];
     if (!host->on || host->forged || host->disk.promise == 0 || !sim_may_lose(sim, index))
         return;
+    /* Who founded alone and is cut off has nobody who could contradict it. */
+    if (index < sim->config.founders && sim->config.founders - sim->config.learners == 1)
+        return;
     /* What a learner promised counts nowhere: one that nobody remembers may as well be new. */
     if (!(sim_voters(sim) >> index & 1))
         return;
