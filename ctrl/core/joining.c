@@ -40,6 +40,8 @@ static void full(struct ls_ctrl *c)
 
 static bool founders_greeted(const struct ls_ctrl *c)
 {
+    bool promised = false, remembered = false;
+
     for (uint32_t i = 0; i < c->members.count; i++) {
         const struct ls_member *m = &c->members.member[i];
         const struct peer *p = &c->peer[m->node];
@@ -49,8 +51,11 @@ static bool founders_greeted(const struct ls_ctrl *c)
         /* One that promised something may hold a committed log, which it only knows when it has looked. */
         if (!p->greeted || (p->promise > 0 && !ctrl_peer_says(c, m->node, LS_PEER_SAMPLED)))
             return false;
+        promised = promised || p->promise > 0;
+        remembered = remembered || (p->promise > 0 && ctrl_peer_says(c, m->node, LS_PEER_COUNTS));
     }
-    return true;
+    /* Where all who promised something have lost their memory, nobody can say that nothing was committed. */
+    return !promised || remembered;
 }
 
 static void found_step(struct ls_ctrl *c)

@@ -98,12 +98,31 @@ static void test_other_list(void **state)
     world_end(&w);
 }
 
+/* Power fails everywhere, and one record is made anew: the others know of promises and hold no log that could tell
+ * whether anything was committed. An empty log is not right then. */
+static void test_nobody_remembers(void **state)
+{
+    (void)state;
+    opened(3);
+    for (uint16_t node = 1; node <= 3; node++)
+        world_crash(&w, node);
+    world_record(&w, 1, true);
+    for (uint16_t node = 1; node <= 3; node++)
+        world_start(&w, node, false);
+    world_run(&w, 3000 * MS);
+    assert_int_equal(w.node[1].disk.counts, 0);
+    assert_int_equal(world_sequencer(&w), 0);
+    assert_non_null(strstr(w.node[2].said, "HAS LOST ITS MEMORY"));
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_learner_is_admitted),
         cmocka_unit_test(test_learners_at_odds),
         cmocka_unit_test(test_other_list),
+        cmocka_unit_test(test_nobody_remembers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
