@@ -28,6 +28,14 @@ static uint32_t admit_check(const struct ls_replica *r, const struct ls_order *o
 
 /* In one step all that the old incarnation acknowledged is forgotten and the position to reach is named: whatever was
  * committed with the old one's help, or still could be, ends below it. */
+void ls_change_replace(struct ls_replica *r, struct ls_peer *peer, uint64_t incarnation)
+{
+    *peer = (struct ls_peer){
+        .node = peer->node, .voter = peer->voter, .addr = peer->addr, .incarnation = incarnation, .bound = true};
+    atomic_store_explicit(&r->page->acked[peer->node], 0, memory_order_relaxed);
+    atomic_store_explicit(&r->page->acked_seq[peer->node], 0, memory_order_relaxed);
+}
+
 static void admit(struct ls_replica *r, struct ls_peer *peer, uint64_t joining)
 {
     if (peer->bound && peer->incarnation == joining)
@@ -38,10 +46,7 @@ static void admit(struct ls_replica *r, struct ls_peer *peer, uint64_t joining)
         peer->parting_number = 0; /* it asks anew all the same */
         return;
     }
-    *peer = (struct ls_peer){
-        .node = peer->node, .voter = peer->voter, .addr = peer->addr, .incarnation = joining, .bound = true};
-    atomic_store_explicit(&r->page->acked[peer->node], 0, memory_order_relaxed);
-    atomic_store_explicit(&r->page->acked_seq[peer->node], 0, memory_order_relaxed);
+    ls_change_replace(r, peer, joining);
 }
 
 void ls_change_admit(struct ls_replica *r, const struct ls_order *order)

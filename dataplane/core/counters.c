@@ -61,6 +61,8 @@ const char *ls_halt_text(unsigned halt)
         return "verified log bytes are not a valid next entry";
     case LS_HALT_MEMORY_LOST:
         return "a member acknowledges in this epoch what this node never sent: this node has lost its memory";
+    case LS_HALT_DISK:
+        return "the journal cannot be written any more: see what the dataplane has said of its disk";
     default:
         return "?";
     }

@@ -48,6 +48,7 @@ struct ls_executor {
     struct ls_replica_page *page;
     struct ls_counters *counters;
     uint64_t digest_mask;
+    uint8_t durability;    /* enum ls_durability of what is committed */
     uint32_t digest_shift; /* comparison point k is entry k << digest_shift */
     ls_executor_watch watch;
     void *watch_user;
@@ -120,6 +121,7 @@ struct ls_executor *ls_executor_create(const struct ls_executor_config *config, 
     executor->machine = machine;
     executor->page = page;
     executor->counters = counters;
+    executor->durability = (uint8_t)(config->durability ? config->durability : LS_DURABLE_MEMORY);
     executor->digest_mask = (config->digest_every ? config->digest_every : DIGEST_EVERY_DEFAULT) - 1;
     executor->digest_shift = (uint32_t)__builtin_ctzll(executor->digest_mask + 1);
     ls_cut_start(&executor->cut);
@@ -306,7 +308,7 @@ static void entry_reply(struct ls_executor *executor, const struct ls_entry *ent
                                      .seq = entry->seq,
                                      .slot = entry->slot,
                                      .status = verdict->status,
-                                     .durability = LS_DURABLE_MEMORY};
+                                     .durability = executor->durability};
     bool opening = entry->kind == LS_ENTRY_OPEN && entry->length == LS_NONCE_SIZE;
     switch (verdict->kind) {
     case LS_VERDICT_EXECUTE:
@@ -504,7 +506,7 @@ static void repeat_answer(struct ls_executor *executor, const struct ls_repeat *
     struct ls_reply_record record = {.session = repeat->session,
                                      .number = repeat->number,
                                      .slot = repeat->slot,
-                                     .durability = LS_DURABLE_MEMORY,
+                                     .durability = executor->durability,
                                      .flags = LS_REPLY_REPEAT};
     uint16_t status = LS_STATUS_OK;
     switch (ls_sessions_look(executor->sessions, repeat->session, repeat->slot, repeat->number, &status)) {

@@ -24,7 +24,8 @@ struct ls_executor_config {
     uint32_t sessions_max; /* room. The log's limit rules alone: where a LIMITS entry asks for more sessions than this,
                               apply stops before it and counts stalls. Before the first one no session can be opened */
     uint32_t window;       /* 1..LS_WINDOW_MAX, checked; every window that the log may ask for has room */
-    uint64_t digest_every; /* entries between two digests in the page; power of two; 0: 4096 */
+    enum ls_durability durability; /* what a commit stands for, as the replica has it; replies say it [MEMORY] */
+    uint64_t digest_every;         /* entries between two digests in the page; power of two; 0: 4096 */
 };
 
 struct ls_executor;

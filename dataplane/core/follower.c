@@ -12,9 +12,10 @@
 #include <string.h>
 
 /* C5: whatever a replica that is not admitted says, says so. */
-static uint16_t joining_flag(const struct ls_replica *r)
+static uint16_t own_flags(const struct ls_replica *r)
 {
-    return r->counts || ls_mutant(OUTSIDE_ACKS) ? 0 : LS_ACK_JOINING;
+    uint16_t flags = r->counts || ls_mutant(OUTSIDE_ACKS) ? 0 : LS_ACK_JOINING;
+    return ls_durable_is_asked(r) ? flags | LS_ACK_DURABLE : flags;
 }
 
 /* ---- verification ---- */
@@ -34,10 +35,10 @@ static void question_send(struct ls_replica *r, uint64_t now_ns)
     struct ls_ack_body *body = ls_replica_begin(r, &frame, LS_FRAME_ACK);
     uint32_t rows = r->log->epochs < LS_EPOCHS_SENT ? r->log->epochs : LS_EPOCHS_SENT;
     *body = (struct ls_ack_body){.position = r->log->end,
-                                 .limit = r->applied + r->log->size,
+                                 .limit = r->floor + r->log->size,
                                  .applied_seq = r->applied_seq,
                                  .question = r->question,
-                                 .flags = joining_flag(r),
+                                 .flags = own_flags(r),
                                  .rows = (uint16_t)rows};
     struct ls_epoch_row *row = (struct ls_epoch_row *)(body + 1);
     memcpy(row, &r->log->epoch[r->log->epochs - rows], rows * sizeof(*row));
@@ -61,7 +62,7 @@ static void parting_take(struct ls_replica *r, const struct ls_answer_record *an
     }
     if (answer->position < r->log->end)
         ls_count(r->counters, truncations);
-    if (ls_log_truncate(r->log, answer->position) != 0) {
+    if (ls_durable_truncate(r, answer->position) != 0) {
         ls_replica_halt(r, LS_HALT_LOG_DAMAGED, now_ns);
         return;
     }
@@ -87,7 +88,7 @@ static void too_old_take(struct ls_replica *r, const struct ls_answer_record *an
     r->question_open = false;
     ls_log_drop_partial(r->log);
     if (ls_mutant(BEHIND_DROPS_TAIL))
-        (void)ls_log_truncate(r->log, r->commit);
+        (void)ls_durable_truncate(r, r->commit);
     ls_repair_reset(&r->repair, r->repair.delay_ns);
     ls_reads_refuse(r, LS_STATUS_NO_SEQUENCER, now_ns);
     ls_replica_set_role(r, LS_ROLE_BEHIND);
@@ -135,7 +136,7 @@ static void place(struct ls_replica *r, uint64_t position, const uint8_t *bytes,
         bytes += known;
         length -= known;
     }
-    if (!ls_log_has_room(log, position, length, r->applied) && !ls_mutant(RING_OVERWRITTEN)) {
+    if (!ls_log_has_room(log, position, length, r->floor) && !ls_mutant(RING_OVERWRITTEN)) {
         ls_count(r->counters, drop_beyond_room);
         return;
     }
@@ -244,7 +245,7 @@ void ls_follower_heartbeat(struct ls_replica *r, const uint8_t *frame, uint64_t 
     if (r->role == LS_ROLE_HALTED)
         return;
     if (ls_mutant(TAIL_BY_HEARTBEAT) && r->role == LS_ROLE_UNVERIFIED)
-        (void)ls_log_truncate(r->log, r->commit);
+        (void)ls_durable_truncate(r, r->commit);
     if (r->role == LS_ROLE_UNVERIFIED && !r->question_open)
         question_send(r, now_ns);
     if (r->role == LS_ROLE_FOLLOWER && body->sent > r->repair.known_end)
@@ -261,11 +262,13 @@ static void ack_send(struct ls_replica *r, uint64_t now_ns)
     if (!ls_replica_alloc(r, &frame, r->sequencer_addr))
         return;
     struct ls_ack_body *body = ls_replica_begin(r, &frame, LS_FRAME_ACK);
+    uint64_t durable = r->durable < r->log->end ? r->durable : r->log->end;
     *body = (struct ls_ack_body){.position = r->log->filled,
-                                 .limit = r->applied + r->log->size,
+                                 .durable = ls_mutant(ACK_BEFORE_DISK) ? r->log->end : durable,
+                                 .limit = r->floor + r->log->size,
                                  .applied_seq = r->applied_seq,
                                  .probe = r->probe_seen,
-                                 .flags = LS_ACK_VERIFIED | joining_flag(r)};
+                                 .flags = LS_ACK_VERIFIED | own_flags(r)};
     if (ls_mutant(ACK_HIGHEST) && r->repair.ranges > 0)
         body->position = r->repair.range[r->repair.ranges - 1].end;
     if (r->reads_unasked) {

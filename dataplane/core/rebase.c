@@ -48,7 +48,7 @@ static uint32_t rebase_check(const struct ls_replica *r, const struct ls_order *
         return EAGAIN; /* it must be sealed at that epoch first */
     /* What was reached is already being counted on, though COUNT may still be on its way; and what was acknowledged in
      * this epoch can be heard late, behind the question that follows, and be counted on with COUNT. */
-    uint64_t floor = r->counts || r->reached || r->acknowledged ? r->log->end : r->commit;
+    uint64_t floor = r->counts || r->config.resumed || r->reached || r->acknowledged ? r->log->end : r->commit;
     return cut->position < floor && !ls_mutant(REBASE_OLDER) ? ESTALE : 0;
 }
 
@@ -87,6 +87,7 @@ uint32_t ls_rebase_turn(struct ls_replica *r, uint64_t now_ns)
         return 0;
     const struct ls_cut *cut = &r->image->cut;
     ls_log_rebase(r->log, cut);
+    ls_durable_rebase(r, cut);
     if (r->image->older)
         ls_log_disown(r->log);
     r->machine = r->image_machine;

@@ -78,8 +78,11 @@ struct ls_replica *ls_replica_create(const struct ls_replica_config *config, str
     }
     r->epoch = config->promise;
     r->role = LS_ROLE_OUTSIDE;
-    r->commit = log->base;
-    r->commit_seq = log->base_seq;
+    r->commit = atomic_load_explicit(&seam->commit, memory_order_relaxed);
+    if (r->commit < log->base)
+        r->commit = log->base;
+    r->commit_seq = ls_log_seq_at(log, r->commit) - 1;
+    r->durable = atomic_load_explicit(&seam->durable, memory_order_relaxed);
     r->told_change = log->memberships_changes;
     ls_standing_follow(r);
     ls_repair_reset(&r->repair, r->config.reorder_min_ns * 2);
@@ -252,7 +255,7 @@ static uint32_t install_check(const struct ls_replica *r, const struct ls_order 
         return 1;
     if (!r->voter)
         return 3;
-    if (!ls_log_has_room(r->log, r->log->end, 1024, r->applied))
+    if (!ls_log_has_room(r->log, r->log->end, 1024, r->floor))
         return 5;
     return 0;
 }
@@ -500,6 +503,7 @@ uint32_t ls_replica_turn(struct ls_replica *r, uint64_t now_ns)
     r->applied = atomic_load_explicit(&r->seam->applied, memory_order_acquire);
     r->applied_seq = atomic_load_explicit(&r->seam->applied_seq, memory_order_acquire);
     uint32_t work = ls_rebase_turn(r, now_ns);
+    work += ls_durable_turn(r, now_ns);
     work += orders_take(r, now_ns);
     r->bulk = LS_BULK_FRAMES_PER_TURN;
     if (ls_replica_is_sequencer(r))
@@ -522,7 +526,7 @@ uint64_t ls_replica_next_ns(const struct ls_replica *r, uint64_t now_ns)
     /* What the other threads have put into the seam since the last turn. */
     if ((!ls_spsc_is_empty(&r->seam->orders) && answers_have_room(r)) || !ls_spsc_is_empty(&r->seam->replies) ||
         atomic_load_explicit(&r->seam->applied, memory_order_acquire) != r->applied ||
-        atomic_load_explicit(&r->seam->applied_seq, memory_order_acquire) != r->applied_seq)
+        atomic_load_explicit(&r->seam->applied_seq, memory_order_acquire) != r->applied_seq || ls_durable_moved(r))
         return now_ns;
     uint64_t next = ls_reads_next_ns(r);
     uint64_t role = UINT64_MAX;

@@ -27,6 +27,10 @@ struct ls_replica_config {
     uint16_t node;
     uint64_t incarnation; /* of this node, > 0 */
     uint64_t promise;     /* starts sealed at this epoch */
+    /* What an acknowledgement answers for: [MEMORY]; ASYNC: memory, and a journal is written behind; JOURNAL: this
+     * node's disk. Where there is a journal its worker serves the seam. */
+    enum ls_durability durability;
+    bool resumed; /* the log, which is not empty, holds all that this node ever acknowledged: it may count at once */
     /* cluster limits, written into the log by the first sequencer */
     uint64_t keys_max;
     uint64_t bytes_max;
@@ -47,8 +51,10 @@ struct ls_replica_config {
 
 struct ls_replica;
 
-/* All pointers stay the caller's and outlive the replica. `machine` is read here if it allows concurrent reads (reads
- * are refused UNSUPPORTED otherwise). NULL and errno: no memory, or a configuration that makes no sense (EINVAL). */
+/* All pointers stay the caller's and outlive the replica. A log that a journal brought back may be there already, and
+ * the executor may have applied it up to the seam's commit: the replica goes on from there. `machine` is read here if
+ * it allows concurrent reads (reads are refused UNSUPPORTED otherwise). NULL and errno: no memory, or a configuration
+ * that makes no sense (EINVAL). */
 struct ls_replica *ls_replica_create(const struct ls_replica_config *config, struct ls_log *log, struct ls_seam *seam,
                                      struct ls_io *io, const struct ls_state_machine *type, struct ls_machine *machine,
                                      struct ls_replica_page *page, struct ls_counters *counters);

@@ -12,6 +12,7 @@
  *   standing.c   who takes part: the peers table, founding, joining, counting
  *   change.c     the sequencer's orders: admitting incarnations, changing the membership, handing over
  *   rebase.c     log and state are replaced by a checkpoint's
+ *   durable.c    how much of the log may be answered for: the journal's progress
  * One thread (net); no field is seen by another one.
  */
 #ifndef LOCKSTEP_CORE_REPLICA_INTERNAL_H
@@ -48,13 +49,14 @@ struct ls_peer {
     bool counts;             /* it said so in this epoch; an admitted one is only served before */
     bool verified;           /* it has acknowledged after taking a verification answer */
     bool heartbeat_due;      /* answers wait for it, or a probe that no ORDER carried */
-    uint64_t acked;          /* verified position */
+    uint64_t held;           /* verified position that it holds */
+    uint64_t acked;          /* how much of that it answers for: what counts */
     uint64_t next;           /* position that is sent next */
     uint64_t limit;          /* it has room up to here */
     uint64_t probe;          /* highest one echoed */
     uint64_t probe_sent;     /* highest one that left for it */
     uint64_t heard_ns;       /* last acknowledgement or question of this epoch; 0: none */
-    uint64_t moved_ns;       /* when acked last rose */
+    uint64_t moved_ns;       /* when held last rose */
     uint64_t parting_number; /* verification answer that is due; 0: none */
     uint64_t parting;
     bool parting_too_old;
@@ -151,6 +153,9 @@ struct ls_replica {
     uint64_t commit_seq; /* sequencer: of the entry that ends there */
     uint64_t applied;    /* seam->applied as this turn read it */
     uint64_t applied_seq;
+    uint64_t floor;         /* the ring's bytes from here on are kept: not applied, or not safe in the journal */
+    uint64_t durable;       /* position: this node's disk has the log up to here; 0 without a journal */
+    uint64_t journal_asked; /* as the seam has it */
 
     /* Standing. A new incarnation is outside until it founds or joins. */
     bool counts;                 /* founder, or admitted and told so */
@@ -290,6 +295,8 @@ uint32_t ls_standing_turn(struct ls_replica *r);
 enum ls_role ls_standing_rest(const struct ls_replica *r);
 
 /* ---- change.c ---- */
+/* All that an older incarnation said is forgotten: this one is listened to. */
+void ls_change_replace(struct ls_replica *r, struct ls_peer *peer, uint64_t incarnation);
 void ls_change_admit(struct ls_replica *r, const struct ls_order *order);
 void ls_change_members(struct ls_replica *r, const struct ls_order *order, uint64_t now_ns);
 void ls_change_handover(struct ls_replica *r, const struct ls_order *order, uint64_t now_ns);
@@ -306,6 +313,19 @@ bool ls_rebase_runs(const struct ls_replica *r);
 void ls_rebase_begin(struct ls_replica *r, const struct ls_order *order, uint64_t now_ns);
 uint32_t ls_rebase_turn(struct ls_replica *r, uint64_t now_ns);
 uint64_t ls_rebase_next_ns(const struct ls_replica *r, uint64_t now_ns);
+
+/* ---- durable.c ---- */
+/* The disk is answered for, not memory. */
+bool ls_durable_is_asked(const struct ls_replica *r);
+/* The end of what this replica may answer for. */
+uint64_t ls_durable_end(const struct ls_replica *r);
+/* ls_log_truncate() and ls_log_rebase() change what was written already: */
+int ls_durable_truncate(struct ls_replica *r, uint64_t position);
+void ls_durable_rebase(struct ls_replica *r, const struct ls_cut *cut);
+/* Begin of a turn: how far the journal is. Returns a work count. */
+uint32_t ls_durable_turn(struct ls_replica *r, uint64_t now_ns);
+/* Has it moved since? */
+bool ls_durable_moved(const struct ls_replica *r);
 
 /* ---- sequencer.c ---- */
 void ls_sequencer_open(struct ls_replica *r, uint64_t now_ns);

@@ -43,7 +43,7 @@ static bool followers_have_room(const struct ls_replica *r, uint64_t end, uint64
     uint64_t slack = r->log->size - r->log->size / 8;
     for (uint32_t i = 0; i < r->peers; i++) {
         const struct ls_peer *peer = &r->peer[i];
-        if (peer->verified && end > peer->acked + slack && now_ns - peer->heard_ns < r->config.suspend_ns &&
+        if (peer->verified && end > peer->held + slack && now_ns - peer->heard_ns < r->config.suspend_ns &&
             now_ns - peer->moved_ns < r->config.suspend_ns)
             return false;
     }
@@ -57,7 +57,7 @@ bool ls_sequencer_has_room(const struct ls_replica *r, uint32_t length, uint64_t
         return false; /* the one that takes over is catching up with what there is */
     if (ls_mutant(RING_OVERWRITTEN))
         return true;
-    return ls_log_has_room(r->log, r->log->end, size + ls_log_reserve(r->log), r->applied) &&
+    return ls_log_has_room(r->log, r->log->end, size + ls_log_reserve(r->log), r->floor) &&
            followers_have_room(r, r->log->end + size, now_ns);
 }
 
@@ -162,7 +162,7 @@ static void commit_advance(struct ls_replica *r, uint64_t now_ns)
      * because its holder lost its memory; and whoever finds a committed log knows that every voter promised an epoch
      * for it. A later sequencer that took over a log of which it knows no commit finishes what the first one began. */
     bool all = r->from_nothing && r->commit < r->epoch_end;
-    uint64_t held = reached_by(r, all ? r->voters : majority(r), r->log->end, acked_of);
+    uint64_t held = reached_by(r, all ? r->voters : majority(r), ls_durable_end(r), acked_of);
     if (ls_mutant(REPLY_BEFORE_COMMIT))
         held = r->log->end;
     if (held < r->epoch_end && !ls_mutant(COMMIT_OLD_EPOCH))
@@ -211,15 +211,19 @@ static void parting_answer(struct ls_replica *r, struct ls_peer *peer, const str
     peer->parting_too_old = parting == UINT64_MAX || parting < ls_log_oldest(r->log);
     peer->parting = peer->parting_too_old ? 0 : parting;
     peer->verified = false;
-    peer->acked = 0;
+    peer->held = peer->acked = 0;
     peer->heartbeat_due = true;
 }
 
 /* In one epoch one incarnation of a node is listened to. First contact names it, for one that counts was admitted in
  * this epoch by this sequencer, or before, so that no older one has spoken in this epoch; one that is joining must have
- * been admitted here. */
-static bool incarnation_accept(struct ls_peer *peer, uint64_t incarnation, bool joining)
+ * been admitted here. One that answers for its disk alone may come back with its log and needs no admission: what the
+ * older one acknowledged is forgotten in the same step, and said again by the new one as it finds it (M4). */
+static bool incarnation_accept(struct ls_replica *r, struct ls_peer *peer, uint64_t incarnation, bool joining,
+                               bool durable)
 {
+    if (peer->bound && incarnation > peer->incarnation && !joining && durable)
+        ls_change_replace(r, peer, incarnation);
     if ((!peer->bound && !joining) || ls_mutant(INCARNATION_IGNORED)) {
         peer->incarnation = incarnation;
         peer->bound = true;
@@ -233,7 +237,8 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
     const struct ls_ack_body *ack = ls_frame_body(frame);
     bool joining = (ack->flags & LS_ACK_JOINING) && !ls_mutant(JOINER_COUNTS);
     ls_count(r->counters, acks_in);
-    if (!incarnation_accept(peer, header->incarnation, joining)) {
+    bool durable = (ack->flags & LS_ACK_DURABLE) != 0;
+    if (!incarnation_accept(r, peer, header->incarnation, joining, durable)) {
         ls_count(r->counters, drop_incarnation);
         return;
     }
@@ -266,12 +271,17 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
         peer->moved_ns = now_ns;
         peer->next = ack->position;
     }
-    if (ack->position > peer->acked) {
-        peer->acked = ack->position;
+    if (ack->position > peer->held) {
+        peer->held = ack->position;
         peer->moved_ns = now_ns;
+        if (peer->next < peer->held)
+            peer->next = peer->held; /* fetched from somewhere else */
+    }
+    /* A disk is answered for where either end says so: who holds it in memory alone then answers for nothing. */
+    uint64_t counts = durable || ls_durable_is_asked(r) ? ack->durable : ack->position;
+    if (counts > peer->acked) {
+        peer->acked = counts;
         r->acks_changed = true;
-        if (peer->next < peer->acked)
-            peer->next = peer->acked; /* fetched from somewhere else */
         atomic_store_explicit(&r->page->acked[peer->node], peer->acked, memory_order_relaxed);
     }
     if (ack->limit > peer->limit)
@@ -345,7 +355,7 @@ static void heartbeat_send(struct ls_replica *r, struct ls_peer *peer, uint64_t 
 /* How far this member may be sent to now: what there is, what it has room for, what may be in flight. */
 static uint64_t order_limit(const struct ls_replica *r, const struct ls_peer *peer)
 {
-    uint64_t limit = peer->acked + r->config.inflight_max;
+    uint64_t limit = peer->held + r->config.inflight_max;
     if (limit > peer->limit)
         limit = peer->limit;
     return limit < r->log->end ? limit : r->log->end;
@@ -397,7 +407,7 @@ static void laggards_tell(struct ls_replica *r)
     uint64_t oldest = ls_log_oldest(r->log);
     for (uint32_t i = 0; i < r->peers; i++) {
         struct ls_peer *peer = &r->peer[i];
-        if (!peer->verified || peer->acked >= oldest)
+        if (!peer->verified || peer->held >= oldest)
             continue;
         peer->verified = false;
         peer->parting_too_old = true;
@@ -536,7 +546,7 @@ static void tick(struct ls_replica *r, uint64_t now_ns)
 static bool tail_is_late(const struct ls_replica *r, const struct ls_peer *peer, uint64_t now_ns)
 {
     uint64_t patience = r->rtt_ns * 4 > COMMIT_TELL_NS ? r->rtt_ns * 4 : COMMIT_TELL_NS;
-    return peer->verified && peer->acked < peer->next && now_ns - r->order_ns > patience &&
+    return peer->verified && peer->held < peer->next && now_ns - r->order_ns > patience &&
            now_ns - r->heartbeat_ns > patience;
 }
 
@@ -606,7 +616,7 @@ uint64_t ls_sequencer_next_ns(const struct ls_replica *r, uint64_t now_ns)
             const struct ls_peer *peer = &r->peer[i];
             if (peer->heartbeat_due || (peer->verified && peer->next < order_limit(r, peer)))
                 return now_ns;
-            if (peer->verified && peer->acked < peer->next)
+            if (peer->verified && peer->held < peer->next)
                 next = earlier(next, (r->order_ns > r->heartbeat_ns ? r->order_ns : r->heartbeat_ns) + patience + 1);
         }
     }

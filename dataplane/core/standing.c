@@ -182,7 +182,7 @@ void ls_standing_count(struct ls_replica *r, const struct ls_order *order)
         ls_replica_done(r, order->id, ESTALE);
         return;
     }
-    if (!r->counts && !r->reached && !ls_mutant(COUNT_EARLY)) {
+    if (!r->counts && !r->config.resumed && !r->reached && !ls_mutant(COUNT_EARLY)) {
         ls_replica_done(r, order->id, EAGAIN);
         return;
     }
@@ -208,7 +208,7 @@ static bool newest_is_committed(const struct ls_replica *r)
 uint32_t ls_standing_turn(struct ls_replica *r)
 {
     ls_replica_role_tell(r);
-    if (r->joining && !r->reached && r->role == LS_ROLE_FOLLOWER && r->log->end >= r->reach)
+    if (r->joining && !r->reached && r->role == LS_ROLE_FOLLOWER && ls_durable_end(r) >= r->reach)
         r->reached = r->reached_due = true;
     bool committed = newest_is_committed(r);
     bool members_due = r->told_change != r->log->memberships_changes || r->told_committed != committed;

@@ -24,7 +24,7 @@
 
 #define FRAGMENTS_MAX ((LS_OP_MAX + LS_FRAGMENT_SIZE - 1) / LS_FRAGMENT_SIZE)
 
-#define ACK_FLAGS   (LS_ACK_VERIFIED | LS_ACK_READ | LS_ACK_JOINING)
+#define ACK_FLAGS   (LS_ACK_VERIFIED | LS_ACK_READ | LS_ACK_JOINING | LS_ACK_DURABLE)
 #define REPLY_FLAGS (LS_REPLY_READ | LS_REPLY_REPEAT)
 
 static_assert(sizeof(struct ls_reply_body) + sizeof(struct ls_reply_record) + LS_READ_RESULT_MAX <= LS_FRAME_BODY_MAX,

@@ -161,6 +161,7 @@ enum ls_halt {
     LS_HALT_LOG_DAMAGED = 2,          /* verified log bytes are not a valid next entry */
     /* 3 is not used any more: see LS_ROLE_BEHIND */
     LS_HALT_MEMORY_LOST = 4, /* a member acknowledges in this epoch what this sequencer never sent */
+    LS_HALT_DISK = 5,        /* the journal cannot be written any more */
 };
 const char *ls_halt_text(unsigned halt);
 

@@ -98,6 +98,7 @@ static_assert(sizeof(struct ls_order_body) == 40, "wire layout");
 #define LS_ACK_VERIFIED 0x0001 /* position counts; without it: a question with the epoch table */
 #define LS_ACK_READ     0x0002 /* `question` asks for a read index */
 #define LS_ACK_JOINING  0x0004 /* from a replica that is not admitted yet: it is served, it never counts */
+#define LS_ACK_DURABLE  0x0008 /* it answers for `durable` alone: what it only holds may be gone after a power cut */
 
 struct ls_epoch_row {
     uint64_t epoch;
@@ -109,7 +110,7 @@ static_assert(sizeof(struct ls_epoch_row) == 24, "wire layout");
 struct ls_ack_body {
     uint64_t position;    /* VERIFIED: contiguous end that is verified to match the sequencer's in the header's epoch.
                              Otherwise: the end of the last complete entry */
-    uint64_t durable;     /* VERIFIED: how much of it the journal holds; 0 without a journal */
+    uint64_t durable;     /* VERIFIED: how much of it is on its disk, <= position; 0 without a journal */
     uint64_t limit;       /* highest position that this replica can take now (its ring's room) */
     uint64_t applied_seq; /* progress, for status and back-pressure */
     uint64_t probe;       /* highest probe received in this epoch */

@@ -97,13 +97,13 @@ static void test_roles_and_halts(void **state)
     assert_string_equal(ls_role_name(LS_ROLE_OUTSIDE), "outside");
     assert_string_equal(ls_role_name(LS_ROLE_BEHIND), "behind");
     assert_string_equal(ls_role_name(LS_ROLE_BEHIND + 1), "?");
-    for (unsigned i = 0; i <= LS_HALT_MEMORY_LOST; i++) {
+    for (unsigned i = 0; i <= LS_HALT_DISK; i++) {
         if (i == 3) /* given up, and not to be given to anything else */
             assert_string_equal(ls_halt_text(i), "?");
         else
             assert_true(strlen(ls_halt_text(i)) > 1);
     }
-    assert_string_equal(ls_halt_text(LS_HALT_MEMORY_LOST + 1), "?");
+    assert_string_equal(ls_halt_text(LS_HALT_DISK + 1), "?");
 }
 
 int main(void)

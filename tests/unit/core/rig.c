@@ -70,6 +70,11 @@ static void rig_peers(struct ls_io *io, const struct ls_addr *peer, uint32_t n)
 
 void rig_start_outside(struct rig *rig)
 {
+    rig_start_durable(rig, LS_DURABLE_MEMORY, false);
+}
+
+void rig_start_durable(struct rig *rig, enum ls_durability durability, bool resumed)
+{
     memset(rig, 0, sizeof(*rig));
     machine_rig = rig;
     rig->io = (struct ls_io){.alloc = rig_alloc, .send = rig_catch, .release = rig_release, .peers = rig_peers};
@@ -80,6 +85,8 @@ void rig_start_outside(struct rig *rig)
                                              .generation = 1,
                                              .node = 1,
                                              .incarnation = 11,
+                                             .durability = durability,
+                                             .resumed = resumed,
                                              .keys_max = 100,
                                              .bytes_max = 10000,
                                              .session_idle_ns = LS_SESSION_IDLE_DEFAULT,
@@ -102,6 +109,11 @@ struct ls_membership rig_members(uint32_t nodes)
 void rig_start(struct rig *rig, uint32_t nodes)
 {
     rig_start_outside(rig);
+    rig_found(rig, nodes);
+}
+
+void rig_found(struct rig *rig, uint32_t nodes)
+{
     rig->nodes = nodes;
     struct ls_order found = {.kind = LS_ORDER_FOUND, .members = rig_members(nodes)};
     assert_int_equal(rig_order_give(rig, found).code, 0);

@@ -46,6 +46,8 @@ struct rig {
 void rig_start(struct rig *rig, uint32_t nodes);
 /* A new incarnation that nobody has told anything yet. */
 void rig_start_outside(struct rig *rig);
+void rig_start_durable(struct rig *rig, enum ls_durability durability, bool resumed); /* outside, too */
+void rig_found(struct rig *rig, uint32_t nodes);
 struct ls_membership rig_members(uint32_t nodes); /* voters 1..nodes */
 void rig_stop(struct rig *rig);
 void rig_clear(struct rig *rig);

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What this replica may answer for: its log, as far as it is held in memory or, under durability `journal`, as far as
+ * its disk has it. Follows the journal worker over the seam, and tells it where the log became another. Net thread.
+ *
+ * What must hold here: under `journal` nothing is answered for, in an acknowledgement or by the sequencer's own copy,
+ * that a power cut could take away (L4, P14); bytes that are not on the disk, or not behind a commit that a restart
+ * knows of, are not overwritten in the ring (L7), so that a restart finds the journal to reach the ring's beginning.
+ */
+#include "replica_internal.h"
+
+bool ls_durable_is_asked(const struct ls_replica *r)
+{
+    return r->config.durability == LS_DURABLE_JOURNAL;
+}
+
+static bool has_journal(const struct ls_replica *r)
+{
+    return r->config.durability == LS_DURABLE_JOURNAL || r->config.durability == LS_DURABLE_ASYNC;
+}
+
+uint64_t ls_durable_end(const struct ls_replica *r)
+{
+    if (!ls_durable_is_asked(r) || ls_mutant(ACK_BEFORE_DISK))
+        return r->log->end;
+    return r->durable < r->log->end ? r->durable : r->log->end;
+}
+
+/* Written behind the log it was before, it is not what is answered for any more, from `position` on. */
+static void journal_ask(struct ls_replica *r, uint64_t position)
+{
+    if (!ls_mutant(DURABLE_KEPT) && r->durable > position)
+        r->durable = position;
+    if (r->floor > position)
+        r->floor = position;
+    /* Release: pairs with the journal's acquire of `asked`; it sees the fields. */
+    atomic_store_explicit(&r->seam->journal_asked, ++r->journal_asked, memory_order_release);
+}
+
+int ls_durable_truncate(struct ls_replica *r, uint64_t position)
+{
+    bool changes = has_journal(r) && position < r->log->end;
+    int error = ls_log_truncate(r->log, position);
+    if (error != 0 || !changes)
+        return error;
+    struct ls_seam *seam = r->seam;
+    /* The journal may not have taken the one before yet: the lower one covers both. */
+    bool taken = atomic_load_explicit(&seam->journal_taken, memory_order_acquire) == r->journal_asked;
+    uint64_t before = atomic_load_explicit(&seam->journal_from, memory_order_relaxed);
+    uint64_t from = taken || position < before ? position : before;
+    atomic_store_explicit(&seam->journal_from, from, memory_order_relaxed);
+    journal_ask(r, position);
+    return 0;
+}
+
+void ls_durable_rebase(struct ls_replica *r, const struct ls_cut *cut)
+{
+    struct ls_seam *seam = r->seam;
+    if (!has_journal(r))
+        return;
+    atomic_store_explicit(&seam->journal_from, cut->position, memory_order_relaxed);
+    atomic_store_explicit(&seam->journal_base, cut->position, memory_order_relaxed);
+    atomic_store_explicit(&seam->journal_base_seq, cut->seq, memory_order_relaxed);
+    atomic_store_explicit(&seam->journal_base_time, cut->time, memory_order_relaxed);
+    atomic_store_explicit(&seam->journal_base_chain, cut->chain, memory_order_relaxed);
+    journal_ask(r, cut->position);
+    r->durable = 0; /* until the disk knows where the log begins now */
+}
+
+uint32_t ls_durable_turn(struct ls_replica *r, uint64_t now_ns)
+{
+    struct ls_seam *seam = r->seam;
+    if (!has_journal(r)) {
+        r->floor = r->applied;
+        return 0;
+    }
+    if (atomic_load_explicit(&seam->journal_error, memory_order_relaxed) != 0 && r->role != LS_ROLE_HALTED)
+        ls_replica_halt(r, LS_HALT_DISK, now_ns);
+    /* Acquire, in this order: what `taken` was stored behind is in `durable`, or newer. */
+    if (atomic_load_explicit(&seam->journal_taken, memory_order_acquire) != r->journal_asked)
+        return 0;
+    uint64_t durable = atomic_load_explicit(&seam->durable, memory_order_acquire);
+    uint64_t marked = atomic_load_explicit(&seam->marked, memory_order_acquire);
+    uint64_t floor = r->applied < durable ? r->applied : durable;
+    r->floor = floor < marked ? floor : marked;
+    if (durable == r->durable)
+        return 0;
+    r->durable = durable;
+    r->acks_changed = true; /* the sequencer's own copy */
+    if (r->role == LS_ROLE_FOLLOWER)
+        r->ack_due = true;
+    return 1;
+}
+
+bool ls_durable_moved(const struct ls_replica *r)
+{
+    const struct ls_seam *seam = r->seam;
+    return has_journal(r) && atomic_load_explicit(&seam->journal_taken, memory_order_acquire) == r->journal_asked &&
+           atomic_load_explicit(&seam->durable, memory_order_relaxed) != r->durable;
+}
