@@ -298,7 +298,6 @@ void ctrl_stand_first(struct ls_ctrl *c, uint16_t node);
 /* Another one, whose log is as good, is about to stand. */
 void ctrl_stand_later(struct ls_ctrl *c);
 /* As far as this node has heard. */
-bool ctrl_anything_is_committed(const struct ls_ctrl *c);
 bool ctrl_sequencer_gone(struct ls_ctrl *c);
 void ctrl_prevote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);
 void ctrl_vote_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_vote_reply *reply);

@@ -598,7 +598,7 @@ static uint64_t admitting_epoch(const struct ls_ctrl *c)
     return epoch;
 }
 
-bool ctrl_anything_is_committed(const struct ls_ctrl *c)
+static bool anything_is_committed(const struct ls_ctrl *c)
 {
     bool is = c->has_sample && c->sample.commit > 0;
 
@@ -613,7 +613,7 @@ static bool record_is_gone(const struct ls_ctrl *c, uint16_t node)
 {
     const struct peer *p = &c->peer[node];
 
-    return p->status.promise < p->promise || (p->status.promise == 0 && ctrl_anything_is_committed(c));
+    return p->status.promise < p->promise || (p->status.promise == 0 && anything_is_committed(c));
 }
 
 /* Has this voter no memory, as it says itself, and can a sequencer of that epoch not bring it in? Whoever promised more

@@ -376,11 +376,9 @@ void ctrl_joining_step(struct ls_ctrl *c)
         recover_step(c);
         return;
     }
-    /* A founding learner may come when the log is open; it is brought in like any, also where the newest change is not
-     * committed at this moment: the sequencer listens to no incarnation that it has not admitted. */
-    if (c->disk.founder && c->disk.promise == 0 &&
-        (!(c->members.seq > 0 && (c->members_committed || ctrl_anything_is_committed(c))) ||
-         ls_ctrl_mutant(WIPED_FOUNDS))) {
+    /* The founding voters open the log together. A learner that was founded with them is brought in like any other: the
+     * sequencer may have admitted an earlier incarnation of it, and listens to no later one that it has not. */
+    if (c->disk.founder && c->disk.promise == 0 && ls_membership_is_voter(&c->config.founders, c->config.node)) {
         found_step(c);
         return;
     }

@@ -53,6 +53,21 @@ static void test_learner_is_admitted(void **state)
     world_end(&w);
 }
 
+/* Also where it was there from the beginning: only voters open a log. */
+static void test_learner_from_the_start(void **state)
+{
+    (void)state;
+    world_begin(&w, 4, 3);
+    world_member(&w.founders.member[w.founders.count++], 4, LS_MEMBER_LEARNER);
+    for (uint16_t node = 1; node <= 4; node++) {
+        world_record(&w, node, true);
+        world_start(&w, node, false);
+    }
+    assert_true(world_settle(&w, 4, 1000 * MS));
+    assert_int_equal(w.node[world_sequencer(&w)].dp.admitted[4], w.node[4].dp.incarnation);
+    world_end(&w);
+}
+
 /* Two of them who have heard more and less of what became of the list are no reason to quarrel. */
 static void test_learners_at_odds(void **state)
 {
@@ -119,9 +134,8 @@ static void test_nobody_remembers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learner_is_admitted),
-        cmocka_unit_test(test_learners_at_odds),
-        cmocka_unit_test(test_other_list),
+        cmocka_unit_test(test_learner_is_admitted), cmocka_unit_test(test_learner_from_the_start),
+        cmocka_unit_test(test_learners_at_odds),    cmocka_unit_test(test_other_list),
         cmocka_unit_test(test_nobody_remembers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
