@@ -43,6 +43,7 @@ struct options {
     uint64_t node;
     uint64_t incarnation;
     uint64_t promise;
+    uint64_t counts;
     uint64_t generation; /* 0: the cluster file's */
     uint64_t control_fd;
     bool check_config;
@@ -89,13 +90,14 @@ static void say(const char *format, ...)
 
 static const char usage[] =
     "Usage: lockstep-dataplane --config FILE --node N --incarnation I --promise E --control-fd FD --counters PATH\n"
-    "                          [--generation G]\n"
+    "                          [--counts C] [--generation G]\n"
     "       lockstep-dataplane --check-config --config FILE [--node N]\n"
     "\n"
     "  --config FILE     the cluster file\n"
     "  --node N          which of its nodes this is\n"
     "  --incarnation I   number of this start, raised durably by lockstep-ctrl before each\n"
     "  --promise E       epoch to begin sealed at\n"
+    "  --counts C        incarnation that may count by the durable record; 0: none\n"
     "  --generation G    of the cluster, where it is another than the cluster file's (after a recovery)\n"
     "  --control-fd FD   listening SEQPACKET socket for lockstep-ctrl, which starts this program\n"
     "  --counters PATH   where to make the counters page\n"
@@ -119,6 +121,7 @@ static bool options_parse(int argc, char **argv, struct options *options)
                                           {"node", required_argument, NULL, 'n'},
                                           {"incarnation", required_argument, NULL, 'i'},
                                           {"promise", required_argument, NULL, 'p'},
+                                          {"counts", required_argument, NULL, 'C'},
                                           {"generation", required_argument, NULL, 'g'},
                                           {"control-fd", required_argument, NULL, 'f'},
                                           {"counters", required_argument, NULL, 'o'},
@@ -141,6 +144,9 @@ static bool options_parse(int argc, char **argv, struct options *options)
             break;
         case 'p':
             ok = number_parse("promise", optarg, UINT64_MAX - 1, &options->promise);
+            break;
+        case 'C':
+            ok = number_parse("counts", optarg, UINT64_MAX - 1, &options->counts);
             break;
         case 'g':
             ok = number_parse("generation", optarg, UINT32_MAX, &options->generation);

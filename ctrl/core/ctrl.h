@@ -45,7 +45,8 @@ struct ls_ctrl_config {
     uint64_t cluster;
     uint32_t generation;
     uint16_t node;
-    uint16_t first_sequencer;      /* of a new cluster: stands at once, the others after the usual time-out */
+    bool journal;             /* durability journal: a dataplane that starts may bring back all that it acknowledged */
+    uint16_t first_sequencer; /* of a new cluster: stands at once, the others after the usual time-out */
     struct ls_membership founders; /* of the cluster file; used until a log says better */
     uint64_t clock_ns;             /* time of day at start: no incarnation is below it */
     uint64_t seed;                 /* spreads what would otherwise collide */
@@ -87,7 +88,7 @@ struct ls_ctrl_io {
     /* Make it durable; then persisted(). The host keeps a copy. */
     void (*persist)(void *user, const struct ls_durable *durable);
     /* Start the dataplane (the old one has ended); then dataplane_up() or dataplane_down(). */
-    void (*spawn)(void *user, uint64_t incarnation, uint64_t promise);
+    void (*spawn)(void *user, uint64_t incarnation, uint64_t promise, uint64_t counts);
     void (*kill)(void *user);
     /* One message to the dataplane: header's type, id and body. Lost where the link is down. */
     void (*dataplane_send)(void *user, enum ls_control_type type, uint64_t id, const void *body, size_t size);

@@ -165,6 +165,7 @@ struct ls_ctrl {
     bool spawn_due;
     bool running; /* the process may exist */
     bool up;      /* linked */
+    bool resumed; /* its log came back whole: it may count */
     bool take_over;
     bool killed;
     bool role_known;
@@ -318,6 +319,8 @@ void ctrl_admission_step(struct ls_ctrl *c);
 /* ---- joining.c: at the joiner ---- */
 void ctrl_joining_reset(struct ls_ctrl *c);
 void ctrl_joining_step(struct ls_ctrl *c);
+/* Its log is there, and it is about to count with it; also while a dataplane starts that may say so. */
+bool ctrl_resumes(const struct ls_ctrl *c);
 void ctrl_join_reply(struct ls_ctrl *c, uint16_t node, uint64_t id, const struct ls_peer_join_reply *reply,
                      const struct ls_membership *members);
 void ctrl_joining_done(struct ls_ctrl *c, uint64_t id, int error, const char *text);

@@ -623,10 +623,11 @@ static bool voter_is_lost(const struct ls_ctrl *c, uint16_t node, uint64_t admit
     const struct peer *p = &c->peer[node];
 
     if (node == c->config.node)
-        return (c->disk.counts != c->disk.incarnation || !c->running) && c->disk.promise > admitting;
+        return !ctrl_resumes(c) && (c->disk.counts != c->disk.incarnation || !c->running) &&
+               c->disk.promise > admitting;
     if (p->backwards)
         return true;
-    if (!p->linked || !p->has_status || (p->status.flags & LS_PEER_COUNTS) != 0)
+    if (!p->linked || !p->has_status || (p->status.flags & (LS_PEER_COUNTS | LS_PEER_RESUMES)) != 0)
         return false;
     return p->status.promise > admitting || record_is_gone(c, node);
 }

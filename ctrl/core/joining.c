@@ -366,6 +366,31 @@ static void count_step(struct ls_ctrl *c)
         ctrl_ask(c, &j->ask, LS_CONTROL_COUNT, &body, sizeof(body));
 }
 
+/* ---- with the log that it had ---- */
+
+bool ctrl_resumes(const struct ls_ctrl *c)
+{
+    if (c->disk.counts == 0 || c->disk.recovers)
+        return false;
+    if (c->phase == LS_CTRL_WAITING || (c->phase == LS_CTRL_STARTING && !c->take_over))
+        return c->config.journal; /* it may well */
+    return c->resumed && c->phase == LS_CTRL_OUTSIDE && c->disk.counts != c->disk.incarnation;
+}
+
+/* Record and journal may both be copies of older ones: while a majority of the voters has not been heard, nobody could
+ * know better (P8). Whoever does has ended this node by then. */
+static void resume_step(struct ls_ctrl *c)
+{
+    uint64_t greeted = bit(c->config.node);
+
+    for (uint32_t i = 0; i < c->members.count; i++)
+        if (c->peer[c->members.member[i].node].greeted)
+            greeted |= bit(c->members.member[i].node);
+    if (!ctrl_is_majority(&c->members, greeted) && !ls_ctrl_mutant(RESUME_UNASKED))
+        return;
+    c->next.counts = c->disk.incarnation;
+}
+
 void ctrl_joining_step(struct ls_ctrl *c)
 {
     struct joining *j = &c->joining;
@@ -380,6 +405,10 @@ void ctrl_joining_step(struct ls_ctrl *c)
      * sequencer may have admitted an earlier incarnation of it, and listens to no later one that it has not. */
     if (c->disk.founder && c->disk.promise == 0 && ls_membership_is_voter(&c->config.founders, c->config.node)) {
         found_step(c);
+        return;
+    }
+    if (ctrl_resumes(c)) {
+        resume_step(c);
         return;
     }
     /* The record says that it counts and its dataplane does not know: taken over in between. */

@@ -153,6 +153,7 @@ void ctrl_life_up(struct ls_ctrl *c, const struct ls_control_ready *ready)
     life_forget(c);
     c->up = true;
     c->running = true;
+    c->resumed = ready->resumed != 0;
     ctrl_election_reset(c);
     ctrl_joining_reset(c);
     if (again)
@@ -176,7 +177,7 @@ void ctrl_life_down(struct ls_ctrl *c, const char *how)
 
     if (!c->running)
         return;
-    c->running = c->up = c->killed = c->take_over = false;
+    c->running = c->up = c->killed = c->take_over = c->resumed = false;
     life_forget(c);
     c->stuck = false;
     c->sequencer = 0;
@@ -347,7 +348,7 @@ void ctrl_life_step(struct ls_ctrl *c)
         c->spawn_due = false;
         c->running = true;
         c->killed = false;
-        c->io.spawn(c->io.user, c->disk.incarnation, c->disk.promise);
+        c->io.spawn(c->io.user, c->disk.incarnation, c->disk.promise, c->disk.counts);
     }
     if (!c->up)
         return;

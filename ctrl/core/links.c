@@ -88,6 +88,8 @@ static void status_make(struct ls_ctrl *c, struct ls_peer_status *s)
         s->flags |= LS_PEER_DAMAGED;
     if (counts)
         s->flags |= LS_PEER_COUNTS;
+    if (ctrl_resumes(c))
+        s->flags |= LS_PEER_RESUMES;
     if (counts && c->phase == LS_CTRL_FULL)
         s->flags |= LS_PEER_FULL;
     if (c->phase == LS_CTRL_REFUSED || c->phase == LS_CTRL_REMOVED)

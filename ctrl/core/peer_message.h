@@ -54,15 +54,16 @@ struct ls_peer_hello {
     uint64_t known_promise;
 } LS_PACKED;
 
-#define LS_PEER_ALIVE   0x01u /* its dataplane runs and is linked to it */
-#define LS_PEER_STALLED 0x02u /* ... and a worker makes no progress */
-#define LS_PEER_STUCK   0x04u /* it is sequencer and has not had a majority for too long */
-#define LS_PEER_COUNTS  0x08u /* its incarnation may vote and count, durably */
-#define LS_PEER_FULL    0x10u /* ... and its dataplane does */
-#define LS_PEER_REFUSED 0x20u /* it may not take part: an operator must act */
-#define LS_PEER_SAMPLED 0x40u /* its dataplane was looked at: the positions are its own */
-#define LS_PEER_DAMAGED 0x80u /* its copy is wrong: it ends by itself, to be rebuilt, when the others can spare it */
-#define LS_PEER_FLAGS   0xffu
+#define LS_PEER_ALIVE   0x01u  /* its dataplane runs and is linked to it */
+#define LS_PEER_STALLED 0x02u  /* ... and a worker makes no progress */
+#define LS_PEER_STUCK   0x04u  /* it is sequencer and has not had a majority for too long */
+#define LS_PEER_COUNTS  0x08u  /* its incarnation may vote and count, durably */
+#define LS_PEER_FULL    0x10u  /* ... and its dataplane does */
+#define LS_PEER_REFUSED 0x20u  /* it may not take part: an operator must act */
+#define LS_PEER_SAMPLED 0x40u  /* its dataplane was looked at: the positions are its own */
+#define LS_PEER_DAMAGED 0x80u  /* its copy is wrong: it ends by itself, to be rebuilt, when the others can spare it */
+#define LS_PEER_RESUMES 0x100u /* it is about to count again with the log that it had: nothing of it is lost */
+#define LS_PEER_FLAGS   0x1ffu
 
 struct ls_peer_status {
     uint64_t promise;

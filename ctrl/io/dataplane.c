@@ -345,7 +345,7 @@ static void begin(struct ls_dataplane *dataplane, uint64_t incarnation, uint32_t
 static int spawn_with(struct ls_dataplane *dataplane, const struct ls_dataplane_start *start, int listener, char *error,
                       size_t error_size)
 {
-    char node[16], generation[16], incarnation[24], promise[24], fd[16];
+    char node[16], generation[16], incarnation[24], promise[24], counts[24], fd[16];
     char *arguments[] = {(char *)(uintptr_t)start->program,
                          "--config",
                          (char *)(uintptr_t)start->config,
@@ -357,6 +357,8 @@ static int spawn_with(struct ls_dataplane *dataplane, const struct ls_dataplane_
                          incarnation,
                          "--promise",
                          promise,
+                         "--counts",
+                         counts,
                          "--control-fd",
                          fd,
                          "--counters",
@@ -367,6 +369,7 @@ static int spawn_with(struct ls_dataplane *dataplane, const struct ls_dataplane_
     snprintf(generation, sizeof(generation), "%u", start->generation);
     snprintf(incarnation, sizeof(incarnation), "%" PRIu64, start->incarnation);
     snprintf(promise, sizeof(promise), "%" PRIu64, start->promise);
+    snprintf(counts, sizeof(counts), "%" PRIu64, start->counts);
     snprintf(fd, sizeof(fd), "%d", listener);
     return ls_process_spawn(&dataplane->process, arguments, listener, error, error_size);
 }

@@ -52,6 +52,7 @@ struct ls_dataplane_start {
     uint32_t generation;
     uint64_t incarnation;
     uint64_t promise;
+    uint64_t counts; /* the incarnation that may count by the record; 0: none */
 };
 
 /* `dataplane` is zero but for what the owner sets. False: no memory. */

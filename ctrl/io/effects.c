@@ -25,14 +25,15 @@ static void persist(void *user, const struct ls_durable *durable)
     event_active(node->persisted_event, EV_TIMEOUT, 0);
 }
 
-static void spawn(void *user, uint64_t incarnation, uint64_t promise)
+static void spawn(void *user, uint64_t incarnation, uint64_t promise, uint64_t counts)
 {
     struct ls_node *node = user;
     struct ls_dataplane_start start = {.program = node->program,
                                        .config = node->config_path,
                                        .generation = node->record.durable.generation,
                                        .incarnation = incarnation,
-                                       .promise = promise};
+                                       .promise = promise,
+                                       .counts = counts};
 
     if (node->stop >= LS_NODE_STOPPING)
         return; /* this process ends with the dataplane that has just ended */

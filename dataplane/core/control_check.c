@@ -332,7 +332,7 @@ static const char *ready_check(const uint8_t *body, size_t rest)
 
     (void)rest;
     memcpy(&ready, body, sizeof(ready));
-    return ready.incarnation == 0 || ready.pid == 0 ? sense_wrong : NULL;
+    return ready.incarnation == 0 || ready.pid == 0 || ready.resumed > 1 || ready.zero != 0 ? sense_wrong : NULL;
 }
 
 static const char *role_check(const uint8_t *body, size_t rest)

@@ -199,7 +199,7 @@ static void disk_done(struct sim *sim, struct sim_host *host, const struct sim_m
 
 /* ---- the dataplane's process ---- */
 
-static void effect_spawn(void *user, uint64_t incarnation, uint64_t promise)
+static void effect_spawn(void *user, uint64_t incarnation, uint64_t promise, uint64_t counts)
 {
     struct sim_host *host = user;
     struct sim *sim = sim_world;
@@ -213,6 +213,7 @@ static void effect_spawn(void *user, uint64_t incarnation, uint64_t promise)
     host->process_life++;
     host->incarnation = incarnation;
     host->promise = promise;
+    host->counting = counts;
     note(sim, host, SIM_MESSAGE_SPAWNED, host->process_life, 0,
          sim->config.spawn_ns / 4 + spread(sim, sim->config.spawn_ns));
 }

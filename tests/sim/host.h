@@ -130,6 +130,7 @@ struct sim_host {
     /* its dataplane */
     enum sim_process process;
     uint32_t process_life;
+    uint64_t counting; /* the incarnation that the record named as counting when the dataplane was started */
     uint64_t incarnation, promise;
     struct ls_translate translate;
     uint32_t line_life; /* of the link to it */

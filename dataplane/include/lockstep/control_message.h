@@ -12,7 +12,7 @@
 
 #include <lockstep/wire.h>
 
-#define LS_CONTROL_VERSION     2
+#define LS_CONTROL_VERSION     3
 #define LS_CONTROL_MESSAGE_MAX (64 * 1024)
 
 enum ls_control_type {
@@ -28,7 +28,7 @@ enum ls_control_type {
                                  a checkpoint of an older generation, of which this node alone founds a new one */
     LS_CONTROL_JOIN = 8,      /* take part without counting: struct ls_control_join. Answer: DONE */
     LS_CONTROL_COUNT = 9,     /* admitted: count from now on: struct ls_control_epoch (incarnation). Answer: DONE;
-                                 refused unless what JOIN named was reached (REACHED) */
+                                 refused unless what JOIN named was reached (REACHED), or it has resumed */
     LS_CONTROL_ADMIT = 10,    /* sequencer: a new incarnation of a member: struct ls_control_admit. Answer: ADMITTED */
     LS_CONTROL_CHANGE = 11,   /* sequencer: order this membership: struct ls_control_members. Answer: CHANGED */
     LS_CONTROL_HANDOVER = 12, /* sequencer: take no requests until `node` holds everything, then say HANDED; nothing
@@ -229,6 +229,9 @@ struct ls_control_ready {
     uint64_t incarnation;
     uint64_t promise; /* sealed at */
     uint64_t pid;
+    uint32_t resumed; /* 1: its log came back from the journal, with all that this node ever acknowledged: it may count
+                         without being admitted */
+    uint32_t zero;
 } LS_PACKED;
 
 struct ls_control_role {

@@ -55,7 +55,7 @@ static const struct good {
     {LS_CONTROL_CHANGED, false, {.changed = {.epoch = 3, .seq = 9}}, 24, 0},
     {LS_CONTROL_HANDED, false, {.epoch = {.epoch = 3, .node = 2}}, 24, 0},
     {LS_CONTROL_CHECKPOINT_DONE, false, {.checkpoint = {.seq = 3}}, 56, LS_CONTROL_TEXT_MAX},
-    {LS_CONTROL_READY, true, {.ready = {.incarnation = 7, .pid = 1}}, 24, 0},
+    {LS_CONTROL_READY, true, {.ready = {.incarnation = 7, .pid = 1}}, 32, 0},
     {LS_CONTROL_EPOCH_SEEN, true, {.epoch = {.epoch = 3, .node = 2}}, 24, 0},
     {LS_CONTROL_ROLE, true, {.role = {.epoch = 3, .role = 8}}, 16, 0},
     {LS_CONTROL_REACHED, true, {.epoch = {.epoch = 3, .incarnation = 7}}, 24, 0},

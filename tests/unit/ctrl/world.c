@@ -87,14 +87,18 @@ static void on_persist(void *user, const struct ls_durable *durable)
     e->ok = !n->persist_fails;
 }
 
-static void on_spawn(void *user, uint64_t incarnation, uint64_t promise)
+static void on_spawn(void *user, uint64_t incarnation, uint64_t promise, uint64_t counts)
 {
     struct node *n = &the_world->node[node_of(user)];
 
     assert_false(n->dp.running);                        /* one at a time */
     assert_int_equal(incarnation, n->disk.incarnation); /* durable first */
     assert_int_equal(promise, n->disk.promise);
-    world_dataplane_begin(&n->dp, incarnation, promise);
+    assert_int_equal(counts, n->disk.counts);
+    if (n->journal && counts != 0 && counts == n->dp.incarnation)
+        world_dataplane_resume(&n->dp, incarnation, promise);
+    else
+        world_dataplane_begin(&n->dp, incarnation, promise);
     n->spawned++;
     struct event *e = push(SPAWN_NS, READY, node_of(user));
     e->life = incarnation;
@@ -290,6 +294,7 @@ void world_start(struct world *w, uint16_t node, bool alive)
     struct ls_ctrl_config config = {.cluster = 7,
                                     .generation = 1,
                                     .node = node,
+                                    .journal = n->journal,
                                     .first_sequencer = 1,
                                     .founders = w->founders,
                                     .clock_ns = clock - n->clock_back_ns,
@@ -438,7 +443,8 @@ static void happen(struct world *w, struct event *e)
         if (n->ctrl == NULL || !n->dp.running || n->dp.incarnation != e->life)
             break;
         n->dp.linked = n->dp.ready = true;
-        struct ls_control_ready ready = {.incarnation = n->dp.incarnation, .promise = n->dp.epoch, .pid = 1};
+        struct ls_control_ready ready = {
+            .incarnation = n->dp.incarnation, .promise = n->dp.epoch, .pid = 1, .resumed = n->dp.resumed};
         ls_ctrl_dataplane_up(n->ctrl, &ready, w->now);
         world_dataplane_hello(w, e->node);
         break;

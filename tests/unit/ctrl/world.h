@@ -27,6 +27,7 @@ struct dataplane {
     uint64_t incarnation, epoch; /* sealed at */
     uint16_t role, sequencer, halt;
     bool counts;
+    bool resumed;
     bool disowned; /* behind a checkpoint of an older generation, and not founded yet */
     bool joining, reached, reached_said;
     uint64_t reach;
@@ -51,7 +52,8 @@ struct dataplane {
 struct node {
     struct ls_ctrl *ctrl;
     bool exists;
-    bool late; /* its ctrl gets no time to observe */
+    bool late;    /* its ctrl gets no time to observe */
+    bool journal; /* its dataplane finds its log again */
     struct ls_durable disk;
     uint64_t life;          /* of the ctrl: what was under way for an older one is lost */
     uint64_t clock_back_ns; /* its time of day is so much behind */

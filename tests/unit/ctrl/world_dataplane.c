@@ -23,6 +23,21 @@ void world_dataplane_begin(struct dataplane *dp, uint64_t incarnation, uint64_t 
     dp->role = LS_ROLE_OUTSIDE;
 }
 
+/* With the log that the one before it had, every entry of it on the disk. */
+void world_dataplane_resume(struct dataplane *dp, uint64_t incarnation, uint64_t promise)
+{
+    static struct dataplane before;
+
+    before = *dp;
+    world_dataplane_begin(dp, incarnation, promise);
+    memcpy(dp->log, before.log, sizeof(dp->log));
+    dp->last = before.last;
+    dp->commit = before.commit;
+    dp->oldest = before.oldest;
+    dp->members = before.members;
+    dp->resumed = dp->reached = true;
+}
+
 static bool is_sequencer(const struct dataplane *dp)
 {
     return dp->role == LS_ROLE_OPENING || dp->role == LS_ROLE_SEQUENCER || dp->role == LS_ROLE_SUSPENDED;

@@ -10,6 +10,7 @@ extern struct world *the_world;
 void world_to_ctrl(uint16_t node, uint32_t type, uint64_t id, const void *body, size_t size, const void *tail,
                    size_t tail_size);
 void world_dataplane_begin(struct dataplane *dp, uint64_t incarnation, uint64_t promise);
+void world_dataplane_resume(struct dataplane *dp, uint64_t incarnation, uint64_t promise);
 /* A checkpoint of an older generation, of the first entries that were committed. */
 void world_dataplane_recover(struct world *w, uint16_t node, uint32_t entries);
 void world_dataplane_hello(struct world *w, uint16_t node);
