@@ -154,11 +154,14 @@ static void compare(struct ls_ctrl *c)
     } else if (!c->sealed.counts && !ls_ctrl_mutant(VOTE_UNADMITTED) && !ls_ctrl_mutant(VOTE_BY_NODE)) {
         finish(c, LS_DENIAL_NOT_COUNTING);
     } else if (behind(&b->vote, c->sealed.last_epoch, c->sealed.last)) {
-        bool stands = ls_membership_is_voter(&c->sealed_members, c->config.node) && !is_open(c, b->vote.epoch);
+        bool voter = ls_membership_is_voter(&c->sealed_members, c->config.node), open = is_open(c, b->vote.epoch);
+        uint16_t node = b->node;
 
         finish(c, LS_DENIAL_BETTER);
-        if (stands)
+        if (voter && !open)
             ctrl_stand(c, false); /* a majority already misses the sequencer: no need to ask again */
+        else if (!open)
+            ctrl_stand_first(c, node);
     } else {
         c->epoch_since_ns = c->now; /* from here on it is the candidate's turn */
         finish(c, LS_DENIAL_NONE);

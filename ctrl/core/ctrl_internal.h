@@ -226,6 +226,7 @@ struct ls_ctrl {
     bool suspecting;
     bool stuck;
     uint64_t unfit_until_ns;
+    uint64_t needed_until_ns; /* somebody whose log is worse asked for this node's vote */
     bool majority_lost;
     uint64_t majority_lost_since_ns;
     uint64_t elections, elections_won, admissions, restarts;

@@ -126,11 +126,21 @@ static void give_up(struct ls_ctrl *c, const char *why)
     c->again = true;
 }
 
+/* A learner by its own log's membership stands only where another node's log names it a voter and is worse: that node
+ * can be elected by nobody without it, and this one by the voters that its own log names. It leads as a learner then.
+ */
+static bool may_lead(const struct ls_ctrl *c, const struct ls_membership *members)
+{
+    const struct ls_member *m = ls_membership_find(members, c->config.node);
+
+    return m != NULL && (m->role == LS_MEMBER_VOTER || c->now < c->needed_until_ns);
+}
+
 static bool may_stand(struct ls_ctrl *c)
 {
     return c->phase == LS_CTRL_FULL && c->up && !c->killed && c->has_sample && c->disk.counts == c->disk.incarnation &&
-           ls_membership_is_voter(&c->members, c->config.node) && c->role != LS_ROLE_HALTED &&
-           c->role != LS_ROLE_BEHIND && !ls_detector_stalled(&c->detector, c->now);
+           may_lead(c, &c->members) && c->role != LS_ROLE_HALTED && c->role != LS_ROLE_BEHIND &&
+           !ls_detector_stalled(&c->detector, c->now);
 }
 
 static uint64_t voters_of(const struct ls_membership *members)
@@ -220,9 +230,8 @@ static void seal_step(struct ls_ctrl *c)
             ctrl_ask_seal(c, &e->ask);
         return;
     }
-    if (c->sealed.epoch != e->epoch || !c->sealed.counts ||
-        !ls_membership_is_voter(&c->sealed_members, c->config.node)) {
-        give_up(c, "its own log does not name it a voter");
+    if (c->sealed.epoch != e->epoch || !c->sealed.counts || !may_lead(c, &c->sealed_members)) {
+        give_up(c, "its own log does not name it a voter, and nobody needs it");
         return;
     }
     e->members = ls_ctrl_mutant(VOTES_OLD_MEMBERSHIP) ? c->disk.members
@@ -284,7 +293,7 @@ void ctrl_installed(struct ls_ctrl *c, uint64_t id, const struct ls_control_inst
     static const char *const why[] = {"",
                                       "its dataplane is not sealed at that epoch",
                                       "its dataplane is another incarnation, or not admitted",
-                                      "its log does not name it a voter",
+                                      "its log does not name it a member",
                                       "its dataplane has halted",
                                       "its log has no room for the epoch's first entry"};
     struct election *e = &c->election;
@@ -521,6 +530,7 @@ static void prevote_step(struct ls_ctrl *c)
 /* A pre-vote came from one with a worse log: this node is the one to stand, if it misses the sequencer too. */
 void ctrl_stand_first(struct ls_ctrl *c, uint16_t node)
 {
+    c->needed_until_ns = c->now + VOTE_ROUNDS * c->times.suspect_max;
     if (c->election.stage == STAGE_IDLE && may_stand(c) && ctrl_sequencer_gone(c)) {
         /* One that was stuck leaves it to the others only as long as they can do without its log. */
         if (c->unfit_until_ns > c->now + c->times.suspect_max)

@@ -253,8 +253,8 @@ static uint32_t install_check(const struct ls_replica *r, const struct ls_order 
         sealed = true;
     if (!sealed || (r->epoch != order->epoch && !ls_mutant(INSTALL_UNSEALED)) || order->epoch == 0)
         return 1;
-    if (!r->voter)
-        return 3;
+    if (!r->member)
+        return 3; /* a learner that voters elected may lead: its own copy counts for no commit */
     if (!ls_log_has_room(r->log, r->log->end, 1024, r->floor))
         return 5;
     return 0;

@@ -184,7 +184,7 @@ struct ls_control_sealed {
 
 struct ls_control_installed {
     uint64_t epoch;
-    uint32_t refused; /* 0, or: 1 not sealed at that epoch, 2 other incarnation or not admitted, 3 not a voter,
+    uint32_t refused; /* 0, or: 1 not sealed at that epoch, 2 other incarnation or not admitted, 3 no member,
                          4 halted, 5 no room in the log for the epoch's first entry */
     uint32_t zero;
 } LS_PACKED;

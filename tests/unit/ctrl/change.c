@@ -392,6 +392,33 @@ static void test_command_outlives_dataplane(void **state)
     world_end(&w);
 }
 
+/* Node 1 alone holds the change that makes node 4 a voter; node 4, a learner by its own log, holds an entry of the
+ * epoch that followed, whose sequencer has lost its memory. Nobody but node 4 can be elected. */
+static void test_learner_is_needed(void **state)
+{
+    (void)state;
+    opened(4, 3);
+    world_command(&w, 1, LS_COMMAND_MEMBER_ADD, 0, 4, false, 1);
+    done_within(50 * MS);
+    world_start(&w, 4, false);
+    assert_true(world_settle(&w, 4, 300 * MS));
+    for (uint16_t node = 2; node <= 4; node++)
+        w.data_cut[1][node] = w.data_cut[node][1] = true;
+    w.data_cut[2][3] = true; /* what the next sequencer orders reaches the learner alone */
+    world_command(&w, 1, LS_COMMAND_MEMBER_PROMOTE, 4, 0, false, 2);
+    for (int i = 0; i < 1000 && w.node[4].dp.log[w.node[4].dp.last].epoch != 2; i++)
+        world_run(&w, MS);
+    assert_int_equal(w.node[4].dp.log[w.node[4].dp.last].epoch, 2);
+    assert_int_equal(ls_membership_voters(&w.node[1].dp.members), 4);
+    assert_int_equal(ls_membership_voters(&w.node[4].dp.members), 3);
+    assert_int_equal(w.node[2].dp.epoch, 2);
+    world_kill_dataplane(&w, 2);
+    memset(w.data_cut, 0, sizeof(w.data_cut));
+    assert_true(world_settle(&w, 4, 5000 * MS));
+    assert_int_equal(world_sequencer(&w), 4);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_command_goes_on),
         cmocka_unit_test(test_replace_goes_on),
         cmocka_unit_test(test_removed_and_added),
+        cmocka_unit_test(test_learner_is_needed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -183,7 +183,7 @@ static void order_install(struct world *w, uint16_t node, uint64_t id, const str
         body.refused = 1;
     else if (o->incarnation != dp->incarnation || !dp->counts)
         body.refused = 2;
-    else if (!ls_membership_is_voter(&dp->members, node))
+    else if (ls_membership_find(&dp->members, node) == NULL)
         body.refused = 3;
     if (body.refused == 0) {
         assert_int_not_equal(w->opened[o->epoch % OPENED], o->epoch); /* E2 */
