@@ -9,6 +9,8 @@
  */
 #include "replica_internal.h"
 
+#define LS_DISK_BLOCK 4096u /* as the journal writes */
+
 bool ls_durable_is_asked(const struct ls_replica *r)
 {
     return r->config.durability == LS_DURABLE_JOURNAL;
@@ -17,6 +19,13 @@ bool ls_durable_is_asked(const struct ls_replica *r)
 static bool has_journal(const struct ls_replica *r)
 {
     return r->config.durability == LS_DURABLE_JOURNAL || r->config.durability == LS_DURABLE_ASYNC;
+}
+
+/* A write that runs while a tail becomes another would bring some of the new one to the disk, below a mark that speaks
+ * of the old one: nothing is written to the ring until the journal has taken the change. */
+bool ls_durable_has_room(const struct ls_replica *r, uint64_t position, uint64_t length)
+{
+    return !r->journal_waits && ls_log_has_room(r->log, position, length, r->floor);
 }
 
 uint64_t ls_durable_end(const struct ls_replica *r)
@@ -33,6 +42,7 @@ static void journal_ask(struct ls_replica *r, uint64_t position)
         r->durable = position;
     if (r->floor > position)
         r->floor = position;
+    r->journal_waits = true;
     /* Release: pairs with the journal's acquire of `asked`; it sees the fields. */
     atomic_store_explicit(&r->seam->journal_asked, ++r->journal_asked, memory_order_release);
 }
@@ -79,10 +89,12 @@ uint32_t ls_durable_turn(struct ls_replica *r, uint64_t now_ns)
     /* Acquire, in this order: what `taken` was stored behind is in `durable`, or newer. */
     if (atomic_load_explicit(&seam->journal_taken, memory_order_acquire) != r->journal_asked)
         return 0;
+    r->journal_waits = false;
     uint64_t durable = atomic_load_explicit(&seam->durable, memory_order_acquire);
     uint64_t marked = atomic_load_explicit(&seam->marked, memory_order_acquire);
     uint64_t floor = r->applied < durable ? r->applied : durable;
-    r->floor = floor < marked ? floor : marked;
+    floor = floor < marked ? floor : marked;
+    r->floor = floor & ~(uint64_t)(LS_DISK_BLOCK - 1); /* whole blocks are written, from the ring */
     if (durable == r->durable)
         return 0;
     r->durable = durable;
@@ -96,5 +108,5 @@ bool ls_durable_moved(const struct ls_replica *r)
 {
     const struct ls_seam *seam = r->seam;
     return has_journal(r) && atomic_load_explicit(&seam->journal_taken, memory_order_acquire) == r->journal_asked &&
-           atomic_load_explicit(&seam->durable, memory_order_relaxed) != r->durable;
+           (atomic_load_explicit(&seam->durable, memory_order_relaxed) != r->durable || r->journal_waits);
 }

@@ -136,7 +136,7 @@ static void place(struct ls_replica *r, uint64_t position, const uint8_t *bytes,
         bytes += known;
         length -= known;
     }
-    if (!ls_log_has_room(log, position, length, r->floor) && !ls_mutant(RING_OVERWRITTEN)) {
+    if (!ls_durable_has_room(r, position, length) && !ls_mutant(RING_OVERWRITTEN)) {
         ls_count(r->counters, drop_beyond_room);
         return;
     }

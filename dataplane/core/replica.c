@@ -255,7 +255,7 @@ static uint32_t install_check(const struct ls_replica *r, const struct ls_order 
         return 1;
     if (!r->member)
         return 3; /* a learner that voters elected may lead: its own copy counts for no commit */
-    if (!ls_log_has_room(r->log, r->log->end, 1024, r->floor))
+    if (!ls_durable_has_room(r, r->log->end, 1024))
         return 5;
     return 0;
 }

@@ -156,6 +156,7 @@ struct ls_replica {
     uint64_t floor;         /* the ring's bytes from here on are kept: not applied, or not safe in the journal */
     uint64_t durable;       /* position: this node's disk has the log up to here; 0 without a journal */
     uint64_t journal_asked; /* as the seam has it */
+    bool journal_waits;     /* and not taken yet */
 
     /* Standing. A new incarnation is outside until it founds or joins. */
     bool counts;                 /* founder, or admitted and told so */
@@ -319,6 +320,8 @@ uint64_t ls_rebase_next_ns(const struct ls_replica *r, uint64_t now_ns);
 bool ls_durable_is_asked(const struct ls_replica *r);
 /* The end of what this replica may answer for. */
 uint64_t ls_durable_end(const struct ls_replica *r);
+/* May log bytes be written there now? */
+bool ls_durable_has_room(const struct ls_replica *r, uint64_t position, uint64_t length);
 /* ls_log_truncate() and ls_log_rebase() change what was written already: */
 int ls_durable_truncate(struct ls_replica *r, uint64_t position);
 void ls_durable_rebase(struct ls_replica *r, const struct ls_cut *cut);

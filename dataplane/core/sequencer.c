@@ -57,7 +57,7 @@ bool ls_sequencer_has_room(const struct ls_replica *r, uint32_t length, uint64_t
         return false; /* the one that takes over is catching up with what there is */
     if (ls_mutant(RING_OVERWRITTEN))
         return true;
-    return ls_log_has_room(r->log, r->log->end, size + ls_log_reserve(r->log), r->floor) &&
+    return ls_durable_has_room(r, r->log->end, size + ls_log_reserve(r->log)) &&
            followers_have_room(r, r->log->end + size, now_ns);
 }
 

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Reading the journal back. See resume.h. */
+#include "resume.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNK (256u * 1024)
+
+int ls_journal_state_load(struct ls_journal_disk *disk, const struct ls_journal_identity *identity,
+                          struct ls_journal_state *state, char *error)
+{
+    uint8_t *blocks = malloc(2 * LS_JOURNAL_BLOCK);
+    error[0] = '\0';
+    if (blocks == NULL)
+        return -ENOMEM;
+    int length = disk->read(disk, LS_JOURNAL_STATE, 0, blocks, 2 * LS_JOURNAL_BLOCK);
+    if (length < 0) {
+        snprintf(error, LS_JOURNAL_ERROR_MAX, "the journal's state cannot be read: %s", strerror(-length));
+        free(blocks);
+        return length;
+    }
+    enum ls_journal_wrong wrong = ls_journal_state_read(identity, blocks, (uint32_t)length, state);
+    free(blocks);
+    if (wrong != LS_JOURNAL_RIGHT && wrong != LS_JOURNAL_ABSENT)
+        snprintf(error, LS_JOURNAL_ERROR_MAX, "the journal's state is %s", ls_journal_wrong_text(wrong));
+    return (int)wrong;
+}
+
+bool ls_journal_is_complete(const struct ls_journal_state *state, uint64_t counts)
+{
+    return state->since != 0 && counts != 0 && state->since <= counts && counts <= state->incarnation;
+}
+
+/* ---- replay ---- */
+
+struct replay {
+    struct ls_journal_disk *disk;
+    const struct ls_journal_identity *identity;
+    const struct ls_journal_state *state;
+    struct ls_log *log;
+    struct ls_seam *seam;
+    struct ls_executor *executor;
+    char *error;
+    uint8_t *chunk;
+};
+
+/* The block in which the log goes on is written as a whole: what stands before the end in it has to be in the ring. */
+static int block_head(struct replay *r)
+{
+    uint64_t end = r->log->end, begin = end & ~(uint64_t)(LS_JOURNAL_BLOCK - 1);
+    if (begin == end)
+        return 0;
+    int got = r->disk->read(r->disk, begin / r->identity->segment_size, begin % r->identity->segment_size, r->chunk,
+                            (uint32_t)(end - begin));
+    if (got < 0)
+        return got;
+    memset(r->chunk + got, 0, (uint32_t)(end - begin) - (uint32_t)got);
+    for (uint64_t at = begin; at < end; at++) /* below the log's base: nothing but its place is known of it */
+        *ls_log_at(r->log, at) = r->chunk[at - begin];
+    return 0;
+}
+
+/* What is known to be committed, as far as it is there. False: the executor does not get on. */
+static bool execute(struct replay *r)
+{
+    uint64_t commit = r->state->commit < r->log->end ? r->state->commit : r->log->end;
+    uint32_t idle = 0;
+    if (ls_log_seq_at(r->log, commit) == 0)
+        return true; /* inside what is still to come */
+    if (commit > atomic_load_explicit(&r->seam->commit, memory_order_relaxed))
+        atomic_store_explicit(&r->seam->commit, commit, memory_order_release);
+    while (atomic_load_explicit(&r->seam->applied, memory_order_acquire) <
+               atomic_load_explicit(&r->seam->commit, memory_order_relaxed) &&
+           idle < 1000000)
+        idle = ls_executor_turn(r->executor, 0) > 0 ? 0 : idle + 1;
+    return idle < 1000000;
+}
+
+/* Below the mark every entry is committed, so all that is there may be executed to make room. */
+static uint64_t room_of(const struct replay *r)
+{
+    uint64_t applied = atomic_load_explicit(&r->seam->applied, memory_order_relaxed);
+    uint64_t limit = applied + r->log->size;
+    return limit > r->log->filled ? limit - r->log->filled : 0;
+}
+
+static void committed_make(struct replay *r)
+{
+    uint64_t end = r->log->end;
+    if (end <= r->state->commit && end > atomic_load_explicit(&r->seam->commit, memory_order_relaxed))
+        atomic_store_explicit(&r->seam->commit, end, memory_order_release);
+}
+
+/* 1: go on; 0: here it ends; -errno. */
+static int step(struct replay *r)
+{
+    uint64_t size = r->identity->segment_size, at = r->log->filled;
+    uint64_t length = size - at % size;
+    length = length < CHUNK ? length : CHUNK;
+    length = length < room_of(r) ? length : room_of(r);
+    if (length == 0) {
+        snprintf(r->error, LS_JOURNAL_ERROR_MAX,
+                 "the journal holds more that is not known to be committed than a log of %" PRIu64
+                 " bytes: give limits.log_size its old value again",
+                 r->log->size);
+        return -ENOSPC;
+    }
+    int got = r->disk->read(r->disk, at / size, at % size, r->chunk, (uint32_t)length);
+    if (got < 0)
+        return got;
+    if (got == 0)
+        return 0;
+    ls_log_place(r->log, at, r->chunk, (uint32_t)got);
+    int error = ls_log_fill(r->log, at + (uint32_t)got);
+    committed_make(r);
+    if (!execute(r)) {
+        snprintf(r->error, LS_JOURNAL_ERROR_MAX,
+                 "the state machine has no memory for what the journal holds: raise limits.keys, limits.bytes or "
+                 "limits.sessions to what they were");
+        return -ENOMEM;
+    }
+    return error == 0 ? 1 : 0;
+}
+
+static int end_check(const struct replay *r)
+{
+    const struct ls_log *log = r->log;
+    if (log->end >= r->state->durable)
+        return 0;
+    snprintf(r->error, LS_JOURNAL_ERROR_MAX,
+             "the journal is damaged at position %" PRIu64 ", entry %" PRIu64 " (segment %" PRIu64 ", byte %" PRIu64
+             "): the log was on the disk up to %" PRIu64,
+             log->end, log->last_seq + 1, log->end / r->identity->segment_size,
+             log->end % r->identity->segment_size + LS_JOURNAL_BLOCK, (uint64_t)r->state->durable);
+    return -EBADMSG;
+}
+
+int ls_journal_replay(struct ls_journal_disk *disk, const struct ls_journal_identity *identity,
+                      const struct ls_journal_state *state, struct ls_log *log, struct ls_seam *seam,
+                      struct ls_executor *executor, char *error)
+{
+    struct replay r = {.disk = disk,
+                       .identity = identity,
+                       .state = state,
+                       .log = log,
+                       .seam = seam,
+                       .executor = executor,
+                       .error = error,
+                       .chunk = malloc(CHUNK)};
+    error[0] = '\0';
+    if (r.chunk == NULL)
+        return -ENOMEM;
+    int result = block_head(&r);
+    if (result == 0) {
+        do {
+            result = step(&r);
+        } while (result > 0);
+    }
+    ls_log_drop_partial(log);
+    if (result == 0)
+        result = end_check(&r);
+    free(r.chunk);
+    if (result < 0 && error[0] == '\0')
+        snprintf(error, LS_JOURNAL_ERROR_MAX, "the journal cannot be read: %s",
+                 disk->problem[0] != '\0' ? disk->problem : strerror(-result));
+    return result;
+}
