@@ -28,8 +28,7 @@
     X(VOTES_CONFIGURED, "votes are counted by the founders of the configuration")                                      \
     X(WIPED_JOINS, "a node whose record was made anew is let in under its id")                                         \
     X(STUCK_NEVER, "a sequencer that does not serve never leaves it to the others")                                    \
-    X(DRIFT_IGNORED, "a copy whose digest differs from that of a majority stays")                                      \
-    X(RESUME_UNASKED, "a node that came back with its log counts before anybody could know better")
+    X(DRIFT_IGNORED, "a copy whose digest differs from that of a majority stays")
 
 enum ls_ctrl_mutant_id {
     LS_CTRL_MUTANT_NONE,

@@ -386,7 +386,7 @@ static void resume_step(struct ls_ctrl *c)
     for (uint32_t i = 0; i < c->members.count; i++)
         if (c->peer[c->members.member[i].node].greeted)
             greeted |= bit(c->members.member[i].node);
-    if (!ctrl_is_majority(&c->members, greeted) && !ls_ctrl_mutant(RESUME_UNASKED))
+    if (!ctrl_is_majority(&c->members, greeted))
         return;
     c->next.counts = c->disk.incarnation;
 }

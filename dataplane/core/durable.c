@@ -30,7 +30,7 @@ bool ls_durable_has_room(const struct ls_replica *r, uint64_t position, uint64_t
 
 uint64_t ls_durable_end(const struct ls_replica *r)
 {
-    if (!ls_durable_is_asked(r) || ls_mutant(ACK_BEFORE_DISK))
+    if (!ls_durable_is_asked(r))
         return r->log->end;
     return r->durable < r->log->end ? r->durable : r->log->end;
 }
@@ -38,7 +38,7 @@ uint64_t ls_durable_end(const struct ls_replica *r)
 /* Written behind the log it was before, it is not what is answered for any more, from `position` on. */
 static void journal_ask(struct ls_replica *r, uint64_t position)
 {
-    if (!ls_mutant(DURABLE_KEPT) && r->durable > position)
+    if (r->durable > position)
         r->durable = position;
     if (r->floor > position)
         r->floor = position;

@@ -66,9 +66,7 @@
     X(SERVE_UNCAPPED, "what is fetched is served all in one turn")                                                     \
     X(FRAME_UNCHECKED, "a frame's checksum is not looked at")                                                          \
     X(CHAIN_UNCHECKED, "a fetched entry is taken in though it does not follow the one before")                         \
-    X(CUT_SESSIONS_LATE, "a checkpoint holds sessions as they are when it is written, not as they were at its seq")    \
-    X(ACK_BEFORE_DISK, "what is not on the disk yet is answered for")                                                  \
-    X(DURABLE_KEPT, "what was on the disk counts although a dropped tail made it another")
+    X(CUT_SESSIONS_LATE, "a checkpoint holds sessions as they are when it is written, not as they were at its seq")
 
 enum ls_mutant_id {
     LS_MUTANT_NONE,

@@ -90,7 +90,7 @@ struct ls_journal *ls_journal_create(const struct ls_journal_config *config, con
             .position = log->base, .seq = log->base_seq, .time = log->base_time, .chain = log->base_chain};
     j->state.clean = 0;
     j->submitted = j->durable = j->entry = log->end;
-    atomic_store_explicit(&seam->durable, j->durable, memory_order_relaxed);
+    atomic_store_explicit(&seam->durable, state->number != 0 ? j->durable : 0, memory_order_relaxed);
     atomic_store_explicit(&seam->marked, state->commit, memory_order_relaxed);
     return j;
 }
@@ -166,6 +166,10 @@ static void durable_advance(struct ls_journal *j, uint64_t now_ns)
     j->moved_ns = now_ns;
     if (j->pending != 0 && j->durable >= j->pending) {
         j->entry = j->pending;
+        j->pending = 0;
+    }
+    if (j->durable == atomic_load_explicit(&j->log->published_end, memory_order_relaxed)) {
+        j->entry = j->durable; /* nothing more is there that would bring another one */
         j->pending = 0;
     }
     durable_publish(j);

@@ -49,6 +49,8 @@ static bool no_buffer(struct ls_io *io, struct ls_frame *frame)
     return false;
 }
 
+static uint64_t seed_now; /* for messages */
+
 static void memory_begin(struct life *l)
 {
     struct ls_executor_config config = {
@@ -205,6 +207,9 @@ static void cut_and_resume(struct life *l, uint64_t sure)
     l->incarnation++;
     memory_begin(l);
     int loaded = ls_journal_state_load(&l->disk.disk, &l->identity, &l->state, l->error);
+    if (loaded != LS_JOURNAL_RIGHT && sure != 0)
+        print_error("seed %lu, incarnation %lu: durable up to %lu, %d: %s\n", seed_now, l->incarnation, sure, loaded,
+                    l->error);
     assert_true(loaded == LS_JOURNAL_RIGHT || (loaded == LS_JOURNAL_ABSENT && sure == 0));
     if (loaded != LS_JOURNAL_RIGHT)
         memset(&l->state, 0, sizeof(l->state));
@@ -239,6 +244,7 @@ static void test_power_fails(void **state)
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         static struct life l;
         life_begin(&l, seed);
+        seed_now = seed;
         l.disk.slow = (uint32_t)(memdisk_random(&l.disk) % 250);
         l.disk.make_late = memdisk_random(&l.disk) % 2 == 0;
         open_epoch(&l);
@@ -272,6 +278,28 @@ static void poll_until_durable(struct life *l)
     for (int i = 0; i < 10000 && atomic_load(&l->seam.durable) < l->log.end; i++)
         poll(l);
     assert_int_equal(atomic_load(&l->seam.durable), l->log.end);
+}
+
+/* What came while its segment was still being made counts for the mark like anything else. */
+static void test_mark_follows(void **state)
+{
+    static struct life l;
+    (void)state;
+    life_begin(&l, 4);
+    l.disk.make_late = true;
+    open_epoch(&l);
+    poll(&l); /* asks for the segment */
+    for (int i = 0; i < 100; i++)
+        (void)append(&l, 100);
+    poll_until_durable(&l);
+    for (int i = 0; i < 10; i++) {
+        l.now += 10 * MS;
+        poll(&l);
+    }
+    memdisk_cut(&l.disk);
+    assert_int_equal(ls_journal_state_load(&l.disk.disk, &l.identity, &l.state, l.error), LS_JOURNAL_RIGHT);
+    assert_int_equal(l.state.durable, l.log.end);
+    life_end(&l);
 }
 
 /* An orderly end says so, and where the log ended. */
@@ -399,8 +427,9 @@ static void test_complete(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_power_fails), cmocka_unit_test(test_finish), cmocka_unit_test(test_rebase),
-        cmocka_unit_test(test_errors),      cmocka_unit_test(test_damage), cmocka_unit_test(test_complete),
+        cmocka_unit_test(test_power_fails), cmocka_unit_test(test_mark_follows), cmocka_unit_test(test_finish),
+        cmocka_unit_test(test_rebase),      cmocka_unit_test(test_errors),       cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
