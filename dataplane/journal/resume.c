@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK (256u * 1024)
+#define CHUNK (LS_OP_MAX + 64u * 1024) /* no entry is larger */
 
 int ls_journal_state_load(struct ls_journal_disk *disk, const struct ls_journal_identity *identity,
                           struct ls_journal_state *state, char *error)
@@ -80,14 +80,14 @@ static bool execute(struct replay *r)
     return idle < 1000000;
 }
 
-/* Below the mark every entry is committed, so all that is there may be executed to make room. */
 static uint64_t room_of(const struct replay *r)
 {
     uint64_t applied = atomic_load_explicit(&r->seam->applied, memory_order_relaxed);
     uint64_t limit = applied + r->log->size;
-    return limit > r->log->filled ? limit - r->log->filled : 0;
+    return limit > r->log->end ? limit - r->log->end : 0;
 }
 
+/* Below the mark every entry is committed, so all that is there may be executed to make room. */
 static void committed_make(struct replay *r)
 {
     uint64_t end = r->log->end;
@@ -95,27 +95,72 @@ static void committed_make(struct replay *r)
         atomic_store_explicit(&r->seam->commit, end, memory_order_release);
 }
 
+/* Bytes from the log's end on, over the border of two segments too. How many, or -errno. */
+static int chunk_read(struct replay *r)
+{
+    uint64_t size = r->identity->segment_size, at = r->log->end;
+    uint32_t got = 0;
+    while (got < CHUNK) {
+        uint64_t left = size - (at + got) % size;
+        uint32_t length = left < CHUNK - got ? (uint32_t)left : CHUNK - got;
+        int n = r->disk->read(r->disk, (at + got) / size, (at + got) % size, r->chunk + got, length);
+        if (n < 0)
+            return n;
+        got += (uint32_t)n;
+        if ((uint32_t)n < length)
+            break;
+    }
+    return (int)got;
+}
+
+/* How much of them is whole entries that follow the log's last one: behind its end stand zeros, or what an older lap or
+ * a dropped tail has left, and nothing of that is to take the place of what the ring holds. */
+static uint32_t chunk_scan(const struct replay *r, uint32_t length)
+{
+    uint64_t room = room_of(r), seq = r->log->last_seq;
+    uint32_t at = 0, chain = r->log->chain;
+    while (length - at >= sizeof(struct ls_entry)) {
+        const struct ls_entry *entry = (const struct ls_entry *)(r->chunk + at);
+        if (!ls_entry_is_sane(entry, r->log->size) || entry->seq != seq + 1)
+            break;
+        uint64_t size = ls_entry_size(entry->length);
+        if (size > length - at || at + size > room || entry->checksum != ls_entry_checksum(entry, chain))
+            break;
+        chain = entry->checksum;
+        seq++;
+        at += (uint32_t)size;
+    }
+    return at;
+}
+
+/* The next entry would be good and has no room before more is executed, which is not known to be committed. */
+static bool is_too_long(const struct replay *r, uint32_t length)
+{
+    const struct ls_entry *entry = (const struct ls_entry *)r->chunk;
+    return length >= sizeof(*entry) && ls_entry_is_sane(entry, r->log->size) && entry->seq == r->log->last_seq + 1 &&
+           ls_entry_size(entry->length) <= length && ls_entry_size(entry->length) > room_of(r) &&
+           entry->checksum == ls_entry_checksum(entry, r->log->chain);
+}
+
 /* 1: go on; 0: here it ends; -errno. */
 static int step(struct replay *r)
 {
-    uint64_t size = r->identity->segment_size, at = r->log->filled;
-    uint64_t length = size - at % size;
-    length = length < CHUNK ? length : CHUNK;
-    length = length < room_of(r) ? length : room_of(r);
-    if (length == 0) {
+    int got = chunk_read(r);
+    if (got < 0)
+        return got;
+    uint32_t length = chunk_scan(r, (uint32_t)got);
+    if (length == 0 && is_too_long(r, (uint32_t)got)) {
         snprintf(r->error, LS_JOURNAL_ERROR_MAX,
                  "the journal holds more that is not known to be committed than a log of %" PRIu64
                  " bytes: give limits.log_size its old value again",
                  r->log->size);
         return -ENOSPC;
     }
-    int got = r->disk->read(r->disk, at / size, at % size, r->chunk, (uint32_t)length);
-    if (got < 0)
-        return got;
-    if (got == 0)
+    if (length == 0)
         return 0;
-    ls_log_place(r->log, at, r->chunk, (uint32_t)got);
-    int error = ls_log_fill(r->log, at + (uint32_t)got);
+    ls_log_place(r->log, r->log->end, r->chunk, length);
+    int error = ls_log_fill(r->log, r->log->end + length);
+    ls_log_drop_partial(r->log);
     committed_make(r);
     if (!execute(r)) {
         snprintf(r->error, LS_JOURNAL_ERROR_MAX,

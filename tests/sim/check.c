@@ -273,6 +273,19 @@ static void canon_extend(struct sim *sim, const struct sim_epoch *epoch, struct 
     }
 }
 
+/* What the sequencer's own copy counts for: where there is a journal, as much as is on its disk. */
+static uint64_t own_holds(const struct sim *sim, const struct sim_node *node, const struct sim_epoch *epoch)
+{
+    if (node->replica == NULL || node->incarnation != epoch->incarnation)
+        return 0;
+    uint64_t durable = atomic_load(&node->seam.durable), from = atomic_load(&node->seam.journal_from);
+    if (!sim->journal)
+        return epoch->last_end;
+    if (atomic_load(&node->seam.journal_taken) != atomic_load(&node->seam.journal_asked) && from < durable)
+        durable = from;
+    return durable < epoch->last_end ? durable : epoch->last_end;
+}
+
 static void commit_find(struct sim *sim, struct sim_epoch *epoch, struct sim_node *holder)
 {
     struct sim_ledger *l = &sim->ledger;
@@ -285,8 +298,7 @@ static void commit_find(struct sim *sim, struct sim_epoch *epoch, struct sim_nod
         if (!(voters >> i & 1))
             continue;
         bool own = node->id == epoch->node;
-        uint64_t holds = own ? (node->replica != NULL && node->incarnation == epoch->incarnation ? epoch->last_end : 0)
-                             : epoch->acked[i];
+        uint64_t holds = own ? own_holds(sim, node, epoch) : epoch->acked[i];
         uint32_t at = n++;
         for (; at > 0 && sorted[at - 1] < holds; at--)
             sorted[at] = sorted[at - 1];
@@ -471,6 +483,14 @@ void sim_check_acked(struct sim *sim, struct sim_node *node, uint64_t epoch_numb
     commit_find(sim, epoch, node);
 }
 
+/* More of a sequencer's log is on its disk. */
+void sim_check_durable(struct sim *sim, struct sim_node *node)
+{
+    struct sim_epoch *own = &sim->ledger.epoch[sim->ledger.record[node->path[node->last_seq]].epoch];
+    if (sim->journal && own->opened && own->node == node->id && own->incarnation == node->incarnation)
+        commit_find(sim, own, node);
+}
+
 /* ---- after each turn of net ---- */
 
 static void check_commit(struct sim *sim, struct sim_node *node, uint64_t commit)
@@ -578,6 +598,7 @@ void sim_check_node(struct sim *sim, struct sim_node *node)
                     node->log->filled, view.epoch);
     node->filled = node->log->filled;
     sim_check_log(sim, node);
+    sim_check_durable(sim, node);
     if (view.epoch != node->view.epoch || view.role != node->view.role || view.role == LS_ROLE_FOLLOWER)
         check_role(sim, node, &view);
     if (view.commit != node->commit)
@@ -632,6 +653,35 @@ void sim_check_executed(struct sim *sim, struct sim_node *node, const struct ls_
     if (result->length != expected->length || sim_bytes_hash(result->bytes, result->length) != expected->hash)
         sim_violate(sim, "X3", "node %u: entry %lu (%s) gave another result of %u bytes than the model's %u", node->id,
                     seq, ls_status_name(result->status), result->length, expected->length);
+}
+
+/* A node came back with its log: entries that are known, and of what is committed a beginning. */
+void sim_check_resumed(struct sim *sim, struct sim_node *node)
+{
+    struct sim_ledger *l = &sim->ledger;
+    const struct ls_log *log = node->log;
+    uint32_t index = sim_map_get(&l->by_position, ls_log_last_epoch(log), ls_log_position(log, log->last_seq));
+    if (index == SIM_NONE || l->record[index].seq != log->last_seq || l->record[index].chain != log->chain)
+        sim_violate(sim, "L8", "node %u comes back with entry %lu at %lu, which nobody wrote", node->id, log->last_seq,
+                    ls_log_position(log, log->last_seq));
+    for (uint64_t seq = log->last_seq; seq > 0; seq--, index = l->record[index].parent)
+        node->path[seq] = index;
+    node->last_seq = log->last_seq;
+    node->end = node->filled = log->end;
+    node->commit = atomic_load(&node->seam.commit);
+    node->commit_seq = ls_log_seq_at(log, node->commit) - 1;
+    node->applied_seq = node->executed_seq = atomic_load(&node->seam.applied_seq);
+    if (node->commit_seq > l->canon_seq ||
+        (node->commit_seq > 0 && node->path[node->commit_seq] != l->canon[node->commit_seq]))
+        sim_violate(sim, "L2", "node %u comes back with entry %lu as committed, which is not", node->id,
+                    node->commit_seq);
+    node->executions = l->expected[node->applied_seq].executions;
+    uint64_t digest = ls_executor_digest(node->executor);
+    if (node->applied_seq > 0 && l->expected[node->applied_seq].digest != 0 &&
+        digest != l->expected[node->applied_seq].digest)
+        sim_violate(sim, "C1", "node %u comes back with digest %lx at seq %lu, another replica's was %lx", node->id,
+                    digest, node->applied_seq, l->expected[node->applied_seq].digest);
+    sim->stats.resumed++;
 }
 
 /* Apply has taken a checkpoint in the place of its state; net says so later. */

@@ -75,6 +75,14 @@ bool sim_may_lose(const struct sim *sim, uint32_t index)
     return true;
 }
 
+bool sim_may_crash(struct sim *sim, uint32_t index)
+{
+    if (sim->journal && sim->ledger.canon_seq > 0 &&
+        sim_disk_is_complete(&sim->node[index].disk, index, sim->host[index].disk.counts))
+        return true; /* it comes back with all of it */
+    return sim_may_lose(sim, index);
+}
+
 /* Can the sequencer that `node` is admit enough of those without memory? Nobody who promised more than its epoch: it
  * may be one of an older epoch that has not heard of its end. */
 static bool can_bring_back(const struct sim *sim, const struct sim_node *node)
@@ -88,8 +96,8 @@ static bool can_bring_back(const struct sim *sim, const struct sim_node *node)
 /* A majority of the voters has no memory and nobody leads who could admit them: from here on nothing may be decided. */
 void sim_check_lost(struct sim *sim)
 {
-    if (sim->lost || sim->ledger.canon_seq == 0)
-        return;
+    if (sim->lost || sim->ledger.canon_seq == 0 || sim->journal)
+        return; /* with journals nobody is let down who would lose anything */
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         if (can_bring_back(sim, &sim->node[i]))
             return;

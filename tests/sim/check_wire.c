@@ -184,7 +184,9 @@ static void ack_sent(struct sim *sim, struct sim_node *node, const struct ls_fra
     if (body->flags & LS_ACK_JOINING)
         sim_check_log(sim, node);
     else
-        sim_check_acked(sim, node, header->epoch, body->position);
+        sim_check_acked(sim, node, header->epoch, body->flags & LS_ACK_DURABLE ? body->durable : body->position);
+    if (sim->journal != ((body->flags & LS_ACK_DURABLE) != 0))
+        sim_violate(sim, "P14", "node %u answers for %s", node->id, sim->journal ? "its memory" : "a disk");
 }
 
 /* Gaps are given time to close by themselves, and questions time to be answered. */

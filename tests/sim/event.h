@@ -25,6 +25,7 @@ enum sim_event_type {
     SIM_EVENT_DELIVER = 1, /* argument: packet */
     SIM_EVENT_NET,         /* target: node */
     SIM_EVENT_APPLY,       /* target: node */
+    SIM_EVENT_JOURNAL,     /* target: node */
     SIM_EVENT_CLIENT,      /* target: client */
     SIM_EVENT_CTRL,        /* target: node */
     SIM_EVENT_BULK,        /* target: node */

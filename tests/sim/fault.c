@@ -93,7 +93,7 @@ static void crash(struct sim *sim, uint32_t index, enum sim_fault_kind kind)
         sim_host_ctrl_ends(sim, host, away(sim));
         return;
     }
-    if (!sim_may_lose(sim, index)) {
+    if (!sim_may_crash(sim, index)) {
         if (!sim->config.disaster || sim->ledger.canon_seq == 0)
             return;
         /* Then the sequencer goes with it: who leads still knows everything. */
@@ -108,6 +108,16 @@ static void crash(struct sim *sim, uint32_t index, enum sim_fault_kind kind)
     else
         sim_host_crash(sim, host, away(sim));
     sim_check_lost(sim);
+}
+
+/* Everywhere at once; those come back in any order. */
+static void power_fails(struct sim *sim)
+{
+    SIM_TRACE(sim, "power fails");
+    sim->stats.power++;
+    for (uint32_t i = 0; i < sim->config.nodes; i++)
+        if (sim->host[i].on)
+            crash(sim, i, SIM_FAULT_CRASH_NODE);
 }
 
 /* The record goes, and somebody makes it anew, or puts a copy of an older one in its place. */
@@ -130,7 +140,9 @@ static void record_lose(struct sim *sim, uint32_t index)
         return;
     /* The first commit of all needs every voter: whoever leads next must know of it. */
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
-        if ((sim_voters(sim) >> i & 1) && sim->node[i].view.commit == 0)
+        const struct sim_node *node = &sim->node[i];
+        bool knows = node->view.commit > 0 && (!sim->journal || atomic_load(&node->seam.marked) > 0);
+        if ((sim_voters(sim) >> i & 1) && !knows)
             return;
     }
     SIM_TRACE(sim, "n%u: its record is lost and bootstrapped again", index + 1);
@@ -216,6 +228,8 @@ static void begin(struct sim *sim)
     case SIM_FAULT_CRASH_CTRL:
     case SIM_FAULT_CRASH_NODE:
         fault->until = 0;
+        if (sim->journal && sim->ledger.canon_seq > 0 && sim_rng_below(&sim->rng_disk, 3) == 0)
+            power_fails(sim);
         crash(sim, node, fault->kind);
         break;
     case SIM_FAULT_PAUSE_CTRL:

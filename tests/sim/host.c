@@ -228,8 +228,10 @@ static void link_up(struct sim *sim, struct sim_host *host)
     for (; host->waiting_head != host->waiting_tail; host->waiting_head++)
         sim_message_free(sim, &sim->message[host->waiting[host->waiting_head % SIM_ORDERS_WAIT]]);
     ls_translate_relink(&host->translate);
-    struct ls_control_ready ready = {
-        .incarnation = host->incarnation, .promise = node->view.epoch, .pid = host->process_life};
+    struct ls_control_ready ready = {.incarnation = host->incarnation,
+                                     .promise = node->view.epoch,
+                                     .pid = host->process_life,
+                                     .resumed = node->resumed};
     sim_host_say(sim, host, LS_CONTROL_READY, &ready, sizeof(ready));
     struct ls_event role = {.kind = LS_EVENT_ROLE,
                             .epoch = node->view.epoch,
@@ -538,7 +540,9 @@ void sim_host_boot(struct sim *sim, struct sim_host *host, uint64_t delay)
 /* Machine, ctrl and dataplane go down together; it comes back after `away`. */
 void sim_host_crash(struct sim *sim, struct sim_host *host, uint64_t away)
 {
+    sim->node[host->index].disk.power = true;
     sim_host_dataplane_ends(sim, host, "the machine crashed");
+    sim->node[host->index].disk.power = false;
     sim_host_ctrl_ends(sim, host, away);
     sim_clock_draw(&host->clock, &sim->rng_turns, sim->script != NULL);
 }
@@ -677,6 +681,9 @@ void sim_host_start(struct sim *sim, uint32_t index)
                                            .node = (uint16_t)(index + 1),
                                            .first_sequencer = c->first_sequencer,
                                            .times = c->times};
+    host->config.journal = sim->journal;
+    sim_disk_wipe(&sim->node[index].disk);
+    sim_disk_init(&sim->node[index].disk, sim);
     sim_founders(sim, &host->config.founders);
     host->io = (struct ls_ctrl_io){.user = host,
                                    .persist = effect_persist,
@@ -694,6 +701,7 @@ void sim_host_stop(struct sim *sim, struct sim_host *host)
 {
     sim_bulk_stop(sim, host);
     sim_node_stop(sim, &sim->node[host->index]);
+    sim_disk_wipe(&sim->node[host->index].disk);
     if (host->ctrl != NULL)
         ls_ctrl_destroy(host->ctrl);
     host->ctrl = NULL;

@@ -25,6 +25,7 @@ static uint64_t clock_ns(void)
 struct options {
     uint64_t first, last;
     uint32_t nodes, jobs;
+    bool journal;
     bool trace, print_hash, quiet;
     const char *mutant;
     bool random;
@@ -40,11 +41,14 @@ struct options {
 static void usage(FILE *to)
 {
     fputs("usage: lockstep-sim [--seed N | --seeds A..B] [--schedules N] [--nodes N] [--jobs N] [--trace]\n"
+          "                    [--journal]\n"
           "                    [--print-hash] [--quiet] [--mutant NAME|all [--random]]\n"
           "                    [--scenario NAME|all [--golden DIR] [--update]]\n"
           "  --seed N        one schedule, in this process; with --trace everything that happens is printed\n"
           "  --seeds A..B    these schedules, both ends included; default 1..200\n"
           "  --schedules N   so many schedules from the first seed on\n"
+          "  --journal       every node has one: it answers for its disk alone, comes back with its log, and power\n"
+          "                  fails everywhere at once now and then\n"
           "  --nodes N       so many voters instead of drawn by the seed\n"
           "  --print-hash    one line a schedule: seed and hash of its trace\n"
           "  --mutant        deliberately broken variants of core and ctrl: each must be found, in the scenario made "
@@ -92,6 +96,7 @@ static void options_parse(struct options *o, int argc, char **argv)
                                           {"seeds", required_argument, NULL, 'S'},
                                           {"schedules", required_argument, NULL, 'c'},
                                           {"nodes", required_argument, NULL, 'n'},
+                                          {"journal", no_argument, NULL, 'J'},
                                           {"jobs", required_argument, NULL, 'j'},
                                           {"trace", no_argument, NULL, 't'},
                                           {"print-hash", no_argument, NULL, 'p'},
@@ -126,6 +131,9 @@ static void options_parse(struct options *o, int argc, char **argv)
                 fprintf(stderr, "lockstep-sim: --nodes %s: 1 to %d voters are possible\n", optarg, LS_VOTERS_MAX);
                 exit(2);
             }
+            break;
+        case 'J':
+            o->journal = true;
             break;
         case 'j':
             o->jobs = (uint32_t)number(optarg, "--jobs");
@@ -186,12 +194,14 @@ static void options_parse(struct options *o, int argc, char **argv)
 
 /* ---- reports ---- */
 
-static void report_violation(const struct sim_violation *v, uint32_t nodes)
+static void report_violation(const struct sim_violation *v, const struct options *o)
 {
     printf("VIOLATION of %s in seed %lu at %lu ns: %s\n", v->name, v->seed, v->time, v->text);
     printf("see it again: lockstep-sim --seed %lu --trace", v->seed);
-    if (nodes != 0)
-        printf(" --nodes %u", nodes);
+    if (o->nodes != 0)
+        printf(" --nodes %u", o->nodes);
+    if (o->journal)
+        printf(" --journal");
     printf("\n");
 }
 
@@ -208,6 +218,9 @@ static void report_stats(const struct sim_stats *s, uint64_t elapsed_ns, uint32_
     printf("ctrl: %lu messages, %lu writes failed; crashes %lu, admitted %lu, counting %lu, epochs after healing %lu, "
            "majority lost %lu\n",
            s->ctrl_messages, s->disk_failed, s->crashes, s->admitted, s->counted, s->epochs_after, s->majority_lost);
+    if (s->resumed > 0)
+        printf("journals: %lu times a node came back with its log, power failed everywhere %lu times\n", s->resumed,
+               s->power);
     printf("checkpoints: behind %lu, taken %lu, refused %lu, damaged on the way %lu; commands %lu, done %lu, refused "
            "%lu\n",
            s->behind, s->rebased, s->rebase_refused, s->images_damaged, s->commands, s->commands_done,
@@ -250,12 +263,13 @@ static int run_one(const struct options *o)
 {
     struct sim *sim = sim_create();
     sim->trace = o->trace;
+    sim->journal = o->journal;
     uint64_t begin = clock_ns();
     bool good = sim_run(sim, o->first, o->nodes);
     if (o->print_hash)
         printf("%lu %016lx\n", o->first, sim->hash);
     if (!good)
-        report_violation(&sim->violation, o->nodes);
+        report_violation(&sim->violation, o);
     else if (!o->quiet)
         report_stats(&sim->stats, clock_ns() - begin, 1);
     return good ? 0 : 1;
@@ -265,6 +279,7 @@ static void worker_run(const struct options *o, struct sim_board *board, uint32_
 {
     struct sim_desk *desk = &board->desk[job];
     struct sim *sim = sim_create();
+    sim->journal = o->journal;
     for (uint64_t seed = o->first + job; seed <= o->last && !board->stop; seed += o->jobs) {
         desk->seed = seed;
         bool good = sim_run(sim, seed, o->nodes);
@@ -334,7 +349,7 @@ static int campaign_run(const struct options *o)
             verdict = 1;
             board->stop = true;
         } else if (desk->violation.found) {
-            report_violation(&desk->violation, o->nodes);
+            report_violation(&desk->violation, o);
             verdict = 1;
         }
         stats_add(&total, &desk->stats);

@@ -57,6 +57,7 @@ static void replica_config(const struct sim *sim, const struct sim_node *node, u
     to->question_ns = c->question_ns;
     to->pull_idle_ns = c->pull_idle_ns;
     to->inflight_max = c->inflight_max;
+    to->durability = sim->journal ? LS_DURABLE_JOURNAL : LS_DURABLE_MEMORY;
 }
 
 static void must(bool good, const char *what)
@@ -65,6 +66,69 @@ static void must(bool good, const char *what)
         perror(what);
         exit(2);
     }
+}
+
+/* ---- the journal ---- */
+
+static uint64_t turn_delay(struct sim *sim, const struct sim_node *node)
+{
+    return 50 + sim_rng_spread(&sim->rng_turns, sim->config.turn_ns) +
+           (node->slow_ns > 0 ? sim_rng_below(&sim->rng_turns, node->slow_ns) : 0);
+}
+
+static void journal_plan(struct sim *sim, struct sim_node *node)
+{
+    if (node->writer == NULL || node->paused)
+        return;
+    uint64_t now = sim_clock(&node->clock, sim->now);
+    uint64_t next = ls_journal_next_ns(node->writer, now);
+    uint64_t at = node->disk.due_ns;
+    if (next != UINT64_MAX && (next > now || node->disk.due_ns == UINT64_MAX)) {
+        uint64_t own = sim_clock_back(&node->clock, next);
+        at = own < at ? own : at;
+    }
+    if (at == UINT64_MAX)
+        return;
+    at = at > sim->now ? at : sim->now;
+    sim_plan(sim, &node->journal, SIM_EVENT_JOURNAL, (uint16_t)node->index, at + turn_delay(sim, node));
+}
+
+void sim_node_journal_turn(struct sim *sim, struct sim_node *node)
+{
+    uint64_t durable = atomic_load(&node->seam.durable), taken = atomic_load(&node->seam.journal_taken);
+    node->journal.at = UINT64_MAX;
+    (void)ls_journal_poll(node->writer, sim_clock(&node->clock, sim->now));
+    if (atomic_load(&node->seam.durable) != durable || atomic_load(&node->seam.journal_taken) != taken)
+        sim_node_wake_net(sim, node);
+    sim_check_durable(sim, node);
+    journal_plan(sim, node);
+}
+
+/* What an earlier life has left; true: all that this node ever acknowledged. A log that begins behind a checkpoint is
+ * left: in here no file keeps that. */
+static bool journal_resume(struct sim *sim, struct sim_node *node)
+{
+    struct ls_journal_identity identity = sim_disk_identity(node->index);
+    struct ls_journal_state state;
+    char error[LS_JOURNAL_ERROR_MAX];
+    bool complete = sim_disk_is_complete(&node->disk, node->index, sim->host[node->index].counting);
+    int loaded = ls_journal_state_load(&node->disk.disk, &identity, &state, error);
+    if (loaded != LS_JOURNAL_RIGHT && loaded != LS_JOURNAL_ABSENT)
+        sim_violate(sim, "P15", "node %u: %s", node->id, error);
+    if (loaded != LS_JOURNAL_RIGHT || state.base.position != 0) {
+        sim_disk_wipe(&node->disk);
+        memset(&state, 0, sizeof(state));
+    } else if (ls_journal_replay(&node->disk.disk, &identity, &state, node->log, &node->seam, node->executor, error) !=
+               0) {
+        sim_violate(sim, "P15", "node %u: %s", node->id, error);
+    }
+    struct ls_journal_config config = {
+        .identity = identity, .incarnation = node->incarnation, .since = complete ? state.since : node->incarnation};
+    node->writer = ls_journal_create(&config, &state, &node->disk.disk, node->log, &node->seam);
+    must(node->writer != NULL, "journal");
+    SIM_TRACE(sim, "n%u finds its journal up to %lu, committed %lu%s", node->id, node->log->end,
+              atomic_load(&node->seam.commit), complete ? "" : ", which is not all");
+    return complete;
 }
 
 void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint64_t promise)
@@ -79,7 +143,7 @@ void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint6
     node->paused = false;
     node->inbox_head = node->inbox_tail = 0;
     node->owned = 0;
-    node->net.at = node->apply.at = UINT64_MAX;
+    node->net.at = node->apply.at = node->journal.at = UINT64_MAX;
     node->grace_at = sim->now;
     atomic_store(&node->grace.started, 0);
     atomic_store(&node->grace.completed, 0);
@@ -94,27 +158,31 @@ void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint6
     struct ls_machine_limits limits = {.keys = c->keys_max, .bytes = c->bytes_max};
     node->machine = ls_kv.create(&limits, &node->grace);
     must(node->machine != NULL, "state machine");
-    struct ls_replica_config rc;
-    replica_config(sim, node, promise, &rc);
-    node->replica = ls_replica_create(&rc, node->log, &node->seam, &node->net_io.port.io, &ls_kv, node->machine,
-                                      &node->page, &node->net_counters);
-    must(node->replica != NULL, "replica");
     struct ls_executor_config ec = {.cluster = SIM_CLUSTER,
                                     .generation = 1,
                                     .node = node->id,
                                     .incarnation = node->incarnation,
                                     .sessions_max = c->sessions_max,
                                     .window = c->window,
+                                    .durability = sim->journal ? LS_DURABLE_JOURNAL : LS_DURABLE_MEMORY,
                                     .digest_every = 16};
     node->executor = ls_executor_create(&ec, node->log, &node->seam, &node->apply_io.port.io, &ls_kv, node->machine,
                                         &node->page, &node->apply_counters);
     must(node->executor != NULL, "executor");
+    struct ls_replica_config rc;
+    replica_config(sim, node, promise, &rc);
+    node->resumed = rc.resumed = sim->journal && journal_resume(sim, node);
+    node->replica = ls_replica_create(&rc, node->log, &node->seam, &node->net_io.port.io, &ls_kv, node->machine,
+                                      &node->page, &node->net_counters);
+    must(node->replica != NULL, "replica");
     ls_executor_set_watch(node->executor, watch, node);
     node->last_seq = node->end = node->commit = node->commit_seq = node->executed_seq = 0;
     node->applied_seq = node->executions = node->verifications = 0;
     node->installed_epoch = node->base = node->end_was = node->acked_seq = 0;
     node->fetched_at = 0;
     node->machine_next = NULL;
+    if (node->log->last_seq > 0)
+        sim_check_resumed(sim, node);
     ls_replica_view(node->replica, &node->view);
     if (node->view.epoch < node->promised && sim_minds(sim, "E1"))
         sim_violate(sim, "E1", "node %u starts at epoch %lu after it promised %lu", node->id, node->view.epoch,
@@ -136,6 +204,9 @@ void sim_node_stop(struct sim *sim, struct sim_node *node)
         host->held[host->helds++ % SIM_HELD] =
             node->path[node->acked_seq < node->last_seq ? node->acked_seq : node->last_seq];
     node->counts = node->doomed = false;
+    sim_disk_stop(&node->disk); /* what runs is read from the writer's memory, and the ring */
+    ls_journal_destroy(node->writer);
+    node->writer = NULL;
     ls_executor_destroy(node->executor);
     ls_replica_destroy(node->replica);
     ls_kv.destroy(node->machine);
@@ -144,8 +215,10 @@ void sim_node_stop(struct sim *sim, struct sim_node *node)
     node->executor = NULL;
     node->machine = NULL;
     node->net.at = node->apply.at = UINT64_MAX;
+    node->journal.at = UINT64_MAX;
     node->net.ticket++;
     node->apply.ticket++;
+    node->journal.ticket++;
     for (; node->inbox_head != node->inbox_tail; node->inbox_head++)
         sim_packet_free(sim, node->inbox[node->inbox_head % SIM_INBOX]);
     /* What the process had taken is gone with it. */
@@ -155,12 +228,6 @@ void sim_node_stop(struct sim *sim, struct sim_node *node)
             node->owned--;
         }
     }
-}
-
-static uint64_t turn_delay(struct sim *sim, const struct sim_node *node)
-{
-    return 50 + sim_rng_spread(&sim->rng_turns, sim->config.turn_ns) +
-           (node->slow_ns > 0 ? sim_rng_below(&sim->rng_turns, node->slow_ns) : 0);
 }
 
 void sim_node_wake_net(struct sim *sim, struct sim_node *node)
@@ -183,11 +250,13 @@ void sim_node_pause(struct sim *sim, struct sim_node *node, bool pause)
     if (!pause)
         node->doomed = false;
     if (pause) {
-        node->net.at = node->apply.at = UINT64_MAX;
+        node->net.at = node->apply.at = node->journal.at = UINT64_MAX;
         node->net.ticket++;
         node->apply.ticket++;
+        node->journal.ticket++;
         return;
     }
+    journal_plan(sim, node);
     sim_node_wake_net(sim, node);
     sim_node_wake_apply(sim, node);
 }
@@ -301,6 +370,8 @@ void sim_node_net_turn(struct sim *sim, struct sim_node *node)
     sim_stray_turn(sim, host);
     if (atomic_load(&node->seam.image) != NULL)
         sim_node_wake_apply(sim, node);
+    if (node->writer != NULL && node->journal.at > sim->now + SIM_US)
+        journal_plan(sim, node);
 }
 
 void sim_node_apply_turn(struct sim *sim, struct sim_node *node)

@@ -285,6 +285,7 @@ static void world_begin(struct sim *sim, uint64_t seed)
     sim_rng_seed(&sim->rng_turns, seed, 3);
     sim_rng_seed(&sim->rng_ctrl, seed, 4);
     sim_rng_seed(&sim->rng_faults, seed, 5);
+    sim_rng_seed(&sim->rng_disk, seed, 9);
     sim_rng_seed(&sim->rng_clients, seed, 6);
     sim_rng_seed(&sim->rng_load, seed, 7);
     sim_rng_seed(&sim->rng_operator, seed, 8);
@@ -337,6 +338,13 @@ static bool event_run(struct sim *sim, const struct sim_event *event)
         if (event->ticket != node->apply.ticket)
             return false;
         sim_node_apply_turn(sim, node);
+        return true;
+    }
+    case SIM_EVENT_JOURNAL: {
+        struct sim_node *node = &sim->node[event->target];
+        if (event->ticket != node->journal.ticket)
+            return false;
+        sim_node_journal_turn(sim, node);
         return true;
     }
     case SIM_EVENT_CLIENT: {

@@ -24,6 +24,7 @@
 #include "replica.h"
 #include "wire.h"
 
+#include "disk.h"
 #include "event.h"
 #include "host.h"
 #include "map.h"
@@ -165,7 +166,9 @@ struct sim_node {
     struct ls_replica_page page;
     struct ls_counters net_counters, apply_counters;
     struct sim_io net_io, apply_io;
-    struct sim_actor net, apply;
+    struct sim_actor net, apply, journal;
+    struct ls_journal *writer; /* NULL: none */
+    struct sim_disk disk;      /* outlives the process */
     struct sim_clock clock;
     uint32_t inbox[SIM_INBOX];
     uint32_t inbox_head, inbox_tail;
@@ -184,6 +187,7 @@ struct sim_node {
     uint64_t promised;
     uint64_t base;            /* where its log begins */
     uint64_t end_was;         /* end of its log as its last turn began */
+    bool resumed;             /* with the log of an earlier life */
     uint64_t acked_seq;       /* highest entry that it acknowledged so that it counted */
     uint64_t installed_epoch; /* is (or was) its sequencer */
     uint64_t verifications;   /* counter as of the last turn */
@@ -351,8 +355,9 @@ struct sim_stats {
     uint64_t counters[LS_COUNTERS];
     uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, behind,
         majority_lost;
-    uint64_t ctrl_messages, disk_failed, images_damaged, rebased, rebase_refused, admitted, counted, elections_won,
-        elections, crashes, commands, commands_done, commands_refused, refused_links, epochs_after, forged_refused;
+    uint64_t ctrl_messages, disk_failed, images_damaged, rebased, rebase_refused, admitted, counted, resumed, power,
+        elections_won, elections, crashes, commands, commands_done, commands_refused, refused_links, epochs_after,
+        forged_refused;
     uint64_t age_understated, age_error_max;
 };
 
@@ -382,12 +387,13 @@ struct sim {
     uint64_t now;
     struct sim_config config;
     struct sim_queue queue;
-    struct sim_rng rng_net, rng_turns, rng_ctrl, rng_faults, rng_clients, rng_load, rng_operator;
+    struct sim_rng rng_net, rng_turns, rng_ctrl, rng_faults, rng_clients, rng_load, rng_operator, rng_disk;
     struct sim_packet *packet;
     uint32_t packet_free[SIM_PACKETS];
     uint32_t packets_free;
     struct sim_node node[SIM_NODES_MAX];
     struct sim_client client[SIM_CLIENTS_MAX];
+    bool journal; /* every node has one, and answers for its disk alone; set before a run */
     struct sim_host host[SIM_NODES_MAX];
     struct sim_message *message;
     uint32_t message_free[SIM_MESSAGES];
@@ -467,6 +473,7 @@ const char *sim_end_name(uint32_t end, char *room);
 
 /* ---- node.c ---- */
 void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint64_t promise);
+void sim_node_journal_turn(struct sim *sim, struct sim_node *node);
 void sim_node_stop(struct sim *sim, struct sim_node *node);
 void sim_node_wake_net(struct sim *sim, struct sim_node *node);
 void sim_node_wake_apply(struct sim *sim, struct sim_node *node);
@@ -569,6 +576,7 @@ uint32_t sim_sequencer(const struct sim *sim);            /* index of the newest
 uint32_t sim_members(const struct sim *sim);              /* mask: members by the newest membership that is committed */
 uint32_t sim_voters(const struct sim *sim);               /* ... voters */
 bool sim_may_lose(const struct sim *sim, uint32_t index); /* its memory, and a majority is left */
+bool sim_may_crash(struct sim *sim, uint32_t index);      /* its memory; what is on its disk stays */
 void sim_trace_peer(struct sim *sim, const struct sim_message *message);
 
 /* ---- check.c, check_wire.c ---- */
@@ -576,6 +584,8 @@ void sim_ledger_init(struct sim_ledger *ledger);
 void sim_ledger_reset(struct sim *sim);
 void sim_check_node(struct sim *sim, struct sim_node *node); /* after each turn */
 void sim_check_log(struct sim *sim, struct sim_node *node);
+void sim_check_durable(struct sim *sim, struct sim_node *node);
+void sim_check_resumed(struct sim *sim, struct sim_node *node);
 void sim_check_applied_image(struct sim *sim, struct sim_node *node, struct ls_image *image);
 void sim_check_acked(struct sim *sim, struct sim_node *node, uint64_t epoch, uint64_t position);
 void sim_check_executed(struct sim *sim, struct sim_node *node, const struct ls_entry *entry,

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The disk of a simulated node's journal. Writes take their time and end in any order. When the process dies those that
+ * run still reach the disk; when the machine does, each is there wholly, not at all, or in any of its sectors.
+ */
+#ifndef SIM_DISK_H
+#define SIM_DISK_H
+
+#include "resume.h"
+#include "writer.h"
+
+#define SIM_SEGMENT     65536u
+#define SIM_SEGMENTS    2048
+#define SIM_DISK_WRITES 32
+
+struct sim;
+
+struct sim_disk {
+    struct ls_journal_disk disk; /* first */
+    struct sim *sim;
+    uint64_t due_ns; /* when the next write ends; UINT64_MAX: none runs */
+    uint8_t *segment[SIM_SEGMENTS];
+    uint32_t segments; /* highest one that was made, + 1 */
+    uint8_t state[2 * LS_JOURNAL_BLOCK];
+    bool state_there;
+    bool power; /* it is the machine that goes down, not the process alone */
+    struct {
+        bool used;
+        uint64_t at, segment, offset, cookie;
+        const uint8_t *bytes;
+        uint32_t length;
+    } write[SIM_DISK_WRITES];
+};
+
+void sim_disk_init(struct sim_disk *disk, struct sim *sim);
+/* The writer is gone, its memory is still there. */
+void sim_disk_stop(struct sim_disk *disk);
+void sim_disk_wipe(struct sim_disk *disk);
+struct ls_journal_identity sim_disk_identity(uint32_t index);
+/* Would a node that is started now, with this incarnation counting, come back with all that it acknowledged? */
+bool sim_disk_is_complete(struct sim_disk *disk, uint32_t index, uint64_t counts);
+
+#endif
