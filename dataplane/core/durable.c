@@ -30,7 +30,7 @@ bool ls_durable_has_room(const struct ls_replica *r, uint64_t position, uint64_t
 
 uint64_t ls_durable_end(const struct ls_replica *r)
 {
-    if (!ls_durable_is_asked(r))
+    if (!ls_durable_is_asked(r) || ls_mutant(ACK_BEFORE_DISK))
         return r->log->end;
     return r->durable < r->log->end ? r->durable : r->log->end;
 }
@@ -94,6 +94,8 @@ uint32_t ls_durable_turn(struct ls_replica *r, uint64_t now_ns)
     uint64_t marked = atomic_load_explicit(&seam->marked, memory_order_acquire);
     uint64_t floor = r->applied < durable ? r->applied : durable;
     floor = floor < marked ? floor : marked;
+    if (ls_mutant(RING_BEFORE_DISK))
+        floor = r->applied;
     r->floor = floor & ~(uint64_t)(LS_DISK_BLOCK - 1); /* whole blocks are written, from the ring */
     if (durable == r->durable)
         return 0;

@@ -264,7 +264,7 @@ static void ack_send(struct ls_replica *r, uint64_t now_ns)
     struct ls_ack_body *body = ls_replica_begin(r, &frame, LS_FRAME_ACK);
     uint64_t durable = r->durable < r->log->end ? r->durable : r->log->end;
     *body = (struct ls_ack_body){.position = r->log->filled,
-                                 .durable = durable,
+                                 .durable = ls_mutant(ACK_BEFORE_DISK) ? r->log->end : durable,
                                  .limit = r->floor + r->log->size,
                                  .applied_seq = r->applied_seq,
                                  .probe = r->probe_seen,

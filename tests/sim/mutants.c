@@ -101,6 +101,17 @@ static const struct {
     {"KEEPS_ACKS_AND_REACH", "admit-forgets"},
 };
 
+/* Hunted with a journal on every node: without one these guards guard nothing. */
+static const char *const with_journal[] = {"ACK_BEFORE_DISK", "RING_BEFORE_DISK", "RESUME_INCOMPLETE"};
+
+static bool wants_journal(const char *name)
+{
+    for (size_t i = 0; i < sizeof(with_journal) / sizeof(with_journal[0]); i++)
+        if (strcmp(with_journal[i], name) == 0)
+            return true;
+    return false;
+}
+
 static const char *scenario_of(const char *name)
 {
     for (size_t i = 0; i < sizeof(directed) / sizeof(directed[0]); i++) {
@@ -182,6 +193,7 @@ static void hunt(size_t which, const char *scenario, uint64_t first, uint64_t co
     const struct pair *pair = which < MUTANTS ? NULL : &pairs[which - MUTANTS];
     struct sim *sim = sim_create();
     sim->trace = trace;
+    sim->journal = wants_journal(name_of(which));
     if (!trace && freopen("/dev/null", "w", stderr) == NULL)
         _exit(2); /* assertions are expected, and told by the signal */
     if (pair != NULL && scenario != NULL && halves_fail(sim, pair, scenario, desk))

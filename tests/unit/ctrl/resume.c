@@ -133,11 +133,8 @@ static void test_not_whole(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_follower),
-        cmocka_unit_test(test_power_fails),
-        cmocka_unit_test(test_slow_starts),
-        cmocka_unit_test(test_rolled_back),
-        cmocka_unit_test(test_not_whole),
+        cmocka_unit_test(test_follower),    cmocka_unit_test(test_power_fails), cmocka_unit_test(test_slow_starts),
+        cmocka_unit_test(test_rolled_back), cmocka_unit_test(test_not_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
