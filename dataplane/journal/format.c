@@ -16,8 +16,7 @@ const char *ls_journal_wrong_text(enum ls_journal_wrong wrong)
         [LS_JOURNAL_CLUSTER] = "of another cluster",
         [LS_JOURNAL_NODE] = "of another node: a copied data directory",
         [LS_JOURNAL_GENERATION] = "of another generation of the cluster",
-        [LS_JOURNAL_SIZE] = "of another segment size: give journal.segment its old value again, or move the journal "
-                            "directory away, which is a loss of memory",
+        [LS_JOURNAL_SIZE] = "of another segment size: give journal.segment its old value again",
         [LS_JOURNAL_NUMBER] = "another segment than its name says",
     };
     return (size_t)wrong < sizeof(text) / sizeof(text[0]) ? text[wrong] : "?";
