@@ -375,6 +375,11 @@ uint64_t ls_journal_next_ns(const struct ls_journal *j, uint64_t now_ns)
     return UINT64_MAX;
 }
 
+bool ls_journal_is_owned(const struct ls_journal *j)
+{
+    return j->owned;
+}
+
 bool ls_journal_finish(struct ls_journal *j, uint64_t now_ns)
 {
     j->finishing = true;

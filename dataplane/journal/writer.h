@@ -53,6 +53,10 @@ uint32_t ls_journal_poll(struct ls_journal *journal, uint64_t now_ns);
 /* When it wants to be polled again without anything new: now_ns while a write runs; UINT64_MAX: never. */
 uint64_t ls_journal_next_ns(const struct ls_journal *journal, uint64_t now_ns);
 
+/* The disk knows that this incarnation writes the journal. Before that nobody may be told that it has resumed: it could
+ * be made to count, and the next one would find a journal of somebody who did not count last. */
+bool ls_journal_is_owned(const struct ls_journal *journal);
+
 /* No more comes from net, and poll goes on until this is true: all is durable, and the state says that the end was in
  * good order, or it cannot be. */
 bool ls_journal_finish(struct ls_journal *journal, uint64_t now_ns);

@@ -33,6 +33,8 @@ struct sim_disk {
 };
 
 void sim_disk_init(struct sim_disk *disk, struct sim *sim);
+/* What runs ends now. */
+void sim_disk_hurry(struct sim_disk *disk);
 /* The writer is gone, its memory is still there. */
 void sim_disk_stop(struct sim_disk *disk);
 void sim_disk_wipe(struct sim_disk *disk);

@@ -126,6 +126,11 @@ static bool journal_resume(struct sim *sim, struct sim_node *node)
         .identity = identity, .incarnation = node->incarnation, .since = complete ? state.since : node->incarnation};
     node->writer = ls_journal_create(&config, &state, &node->disk.disk, node->log, &node->seam);
     must(node->writer != NULL, "journal");
+    /* The process waits for this before it says that it is ready. */
+    while (!ls_journal_is_owned(node->writer)) {
+        (void)ls_journal_poll(node->writer, sim_clock(&node->clock, sim->now));
+        sim_disk_hurry(&node->disk);
+    }
     SIM_TRACE(sim, "n%u finds its journal up to %lu, committed %lu%s", node->id, node->log->end,
               atomic_load(&node->seam.commit), complete ? "" : ", which is not all");
     return complete;

@@ -288,6 +288,7 @@ static void test_mark_follows(void **state)
     life_begin(&l, 4);
     l.disk.make_late = true;
     open_epoch(&l);
+    assert_false(ls_journal_is_owned(l.journal));
     poll(&l); /* asks for the segment */
     for (int i = 0; i < 100; i++)
         (void)append(&l, 100);
@@ -299,6 +300,7 @@ static void test_mark_follows(void **state)
     memdisk_cut(&l.disk);
     assert_int_equal(ls_journal_state_load(&l.disk.disk, &l.identity, &l.state, l.error), LS_JOURNAL_RIGHT);
     assert_int_equal(l.state.durable, l.log.end);
+    assert_true(ls_journal_is_owned(l.journal));
     life_end(&l);
 }
 
