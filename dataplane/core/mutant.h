@@ -68,8 +68,7 @@
     X(CHAIN_UNCHECKED, "a fetched entry is taken in though it does not follow the one before")                         \
     X(CUT_SESSIONS_LATE, "a checkpoint holds sessions as they are when it is written, not as they were at its seq")    \
     X(ACK_BEFORE_DISK, "what is not on the disk yet is answered for")                                                  \
-    X(RING_BEFORE_DISK, "the ring overwrites what is applied, whether the disk has it or not")                         \
-    X(RESUME_INCOMPLETE, "a node counts with whatever log its journal brings back")
+    X(RING_BEFORE_DISK, "the ring overwrites what is applied, whether the disk has it or not")
 
 enum ls_mutant_id {
     LS_MUTANT_NONE,

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mutant.h"
-
 #define CHUNK (LS_OP_MAX + 64u * 1024) /* no entry is larger */
 
 int ls_journal_state_load(struct ls_journal_disk *disk, const struct ls_journal_identity *identity,
@@ -34,8 +32,6 @@ int ls_journal_state_load(struct ls_journal_disk *disk, const struct ls_journal_
 
 bool ls_journal_is_complete(const struct ls_journal_state *state, uint64_t counts)
 {
-    if (ls_mutant(RESUME_INCOMPLETE))
-        return counts != 0;
     return state->since != 0 && counts != 0 && state->since <= counts && counts <= state->incarnation;
 }
 

@@ -102,7 +102,7 @@ static const struct {
 };
 
 /* Hunted with a journal on every node: without one these guards guard nothing. */
-static const char *const with_journal[] = {"ACK_BEFORE_DISK", "RING_BEFORE_DISK", "RESUME_INCOMPLETE"};
+static const char *const with_journal[] = {"ACK_BEFORE_DISK", "RING_BEFORE_DISK"};
 
 static bool wants_journal(const char *name)
 {
