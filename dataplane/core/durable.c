@@ -9,7 +9,8 @@
  */
 #include "replica_internal.h"
 
-#define LS_DISK_BLOCK 4096u /* as the journal writes */
+#include <assert.h>
+#include <errno.h>
 
 bool ls_durable_is_asked(const struct ls_replica *r)
 {
@@ -35,32 +36,36 @@ uint64_t ls_durable_end(const struct ls_replica *r)
     return r->durable < r->log->end ? r->durable : r->log->end;
 }
 
-/* Written behind the log it was before, it is not what is answered for any more, from `position` on. */
-static void journal_ask(struct ls_replica *r, uint64_t position)
+/* One change at a time: its fields are the journal's until it has taken them. What was written from `from` on is not
+ * answered for any more. */
+static void journal_ask(struct ls_replica *r, uint64_t from)
 {
-    if (r->durable > position)
-        r->durable = position;
-    if (r->floor > position)
-        r->floor = position;
+    assert(!r->journal_waits);
+    if (r->durable > from)
+        r->durable = from;
+    if (r->floor > from)
+        r->floor = from;
     r->journal_waits = true;
+    atomic_store_explicit(&r->seam->journal_from, from, memory_order_relaxed);
     /* Release: pairs with the journal's acquire of `asked`; it sees the fields. */
     atomic_store_explicit(&r->seam->journal_asked, ++r->journal_asked, memory_order_release);
+}
+
+bool ls_durable_waits(const struct ls_replica *r)
+{
+    return r->journal_waits;
 }
 
 int ls_durable_truncate(struct ls_replica *r, uint64_t position)
 {
     bool changes = has_journal(r) && position < r->log->end;
+    if (changes && r->journal_waits)
+        return -EAGAIN;
+    /* The end falls before the journal hears of it: until it has, it finds nothing to write. */
     int error = ls_log_truncate(r->log, position);
-    if (error != 0 || !changes)
-        return error;
-    struct ls_seam *seam = r->seam;
-    /* The journal may not have taken the one before yet: the lower one covers both. */
-    bool taken = atomic_load_explicit(&seam->journal_taken, memory_order_acquire) == r->journal_asked;
-    uint64_t before = atomic_load_explicit(&seam->journal_from, memory_order_relaxed);
-    uint64_t from = taken || position < before ? position : before;
-    atomic_store_explicit(&seam->journal_from, from, memory_order_relaxed);
-    journal_ask(r, position);
-    return 0;
+    if (error == 0 && changes)
+        journal_ask(r, position);
+    return error;
 }
 
 void ls_durable_rebase(struct ls_replica *r, const struct ls_cut *cut)
@@ -68,7 +73,6 @@ void ls_durable_rebase(struct ls_replica *r, const struct ls_cut *cut)
     struct ls_seam *seam = r->seam;
     if (!has_journal(r))
         return;
-    atomic_store_explicit(&seam->journal_from, cut->position, memory_order_relaxed);
     atomic_store_explicit(&seam->journal_base, cut->position, memory_order_relaxed);
     atomic_store_explicit(&seam->journal_base_seq, cut->seq, memory_order_relaxed);
     atomic_store_explicit(&seam->journal_base_time, cut->time, memory_order_relaxed);

@@ -55,6 +55,10 @@ static void parting_take(struct ls_replica *r, const struct ls_answer_record *an
         ls_count(r->counters, drop_answer);
         return;
     }
+    if (answer->position < r->log->end && ls_durable_waits(r)) {
+        ls_count(r->counters, drop_answer); /* the question is repeated, and the disk is not slow for ever */
+        return;
+    }
     r->question_open = false;
     if (answer->position < r->commit) {
         ls_replica_halt(r, LS_HALT_PARTING_BELOW_COMMIT, now_ns);

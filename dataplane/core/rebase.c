@@ -83,11 +83,11 @@ void ls_rebase_begin(struct ls_replica *r, const struct ls_order *order, uint64_
 uint32_t ls_rebase_turn(struct ls_replica *r, uint64_t now_ns)
 {
     /* Acquire: pairs with apply's release of NULL behind its swap. */
-    if (r->image == NULL || atomic_load_explicit(&r->seam->image, memory_order_acquire) != NULL)
+    if (r->image == NULL || atomic_load_explicit(&r->seam->image, memory_order_acquire) != NULL || ls_durable_waits(r))
         return 0;
     const struct ls_cut *cut = &r->image->cut;
-    ls_log_rebase(r->log, cut);
     ls_durable_rebase(r, cut);
+    ls_log_rebase(r->log, cut);
     if (r->image->older)
         ls_log_disown(r->log);
     r->machine = r->image_machine;
@@ -110,5 +110,6 @@ uint32_t ls_rebase_turn(struct ls_replica *r, uint64_t now_ns)
 
 uint64_t ls_rebase_next_ns(const struct ls_replica *r, uint64_t now_ns)
 {
-    return atomic_load_explicit(&r->seam->image, memory_order_acquire) == NULL ? now_ns : now_ns + POLL_NS;
+    bool swapped = atomic_load_explicit(&r->seam->image, memory_order_acquire) == NULL;
+    return swapped && !ls_durable_waits(r) ? now_ns : now_ns + POLL_NS;
 }

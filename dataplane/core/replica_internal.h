@@ -322,8 +322,11 @@ bool ls_durable_is_asked(const struct ls_replica *r);
 uint64_t ls_durable_end(const struct ls_replica *r);
 /* May log bytes be written there now? */
 bool ls_durable_has_room(const struct ls_replica *r, uint64_t position, uint64_t length);
-/* ls_log_truncate() and ls_log_rebase() change what was written already: */
+/* The journal has not taken the last change yet: no further one can be made. */
+bool ls_durable_waits(const struct ls_replica *r);
+/* Truncates the log, and tells the journal. As ls_log_truncate(), or -EAGAIN: it waits. */
 int ls_durable_truncate(struct ls_replica *r, uint64_t position);
+/* Before the log begins anew behind the cut, so that who sees its new end knows of it. It does not wait. */
 void ls_durable_rebase(struct ls_replica *r, const struct ls_cut *cut);
 /* Begin of a turn: how far the journal is. Returns a work count. */
 uint32_t ls_durable_turn(struct ls_replica *r, uint64_t now_ns);

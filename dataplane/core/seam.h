@@ -123,9 +123,10 @@ struct ls_seam {
     _Atomic bool cut_sessions;      /* apply -> bulk: the cut's sessions are copied whole (release) */
     struct ls_image *_Atomic image; /* net -> apply: swap (release); apply -> net: NULL, done (release) */
     /* The journal; nothing of it moves where there is none. net writes; journal reads. A tail that was dropped and a
-     * log that begins anew: net stores the fields, then `asked` (release); journal loads asked (acquire), the fields,
-     * asked again, and retries where it moved. Until `taken` equals it, `durable` is of bytes that may be others now.
-     */
+     * log that begins anew: net stores the fields, then `asked` (release); journal loads asked (acquire), then the
+     * fields. Until `taken` equals it they stay as they are, net writes nothing to the ring, and `durable` is of bytes
+     * that may be others now. Behind a new base net publishes the log's new end and commit after `asked`, so that the
+     * journal, which looks at `asked` once more behind either (acquire), never takes them for the old log's. */
     _Alignas(64) _Atomic uint64_t journal_asked; /* how often; 0: never */
     _Atomic uint64_t journal_from;               /* bytes from here on may differ from what they were before */
     _Atomic uint64_t journal_base;               /* the log begins here; != 0 only behind a checkpoint, */

@@ -12,8 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LS_JOURNAL_BLOCK 4096u      /* unit of writing; a multiple of every sector size */
-#define LS_JOURNAL_STATE UINT64_MAX /* in place of a segment's number: the state, two blocks */
+#include <lockstep/limits.h>
+
+#define LS_JOURNAL_BLOCK LS_DISK_BLOCK /* unit of writing; a multiple of every sector size */
+#define LS_JOURNAL_STATE UINT64_MAX    /* in place of a segment's number: the state, two blocks */
 
 struct ls_journal_done {
     uint64_t cookie;

@@ -124,6 +124,8 @@ static uint32_t chunk_scan(const struct replay *r, uint32_t length)
         if (!ls_entry_is_sane(entry, r->log->size) || entry->seq != seq + 1)
             break;
         uint64_t size = ls_entry_size(entry->length);
+        if (r->state->clean != 0 && r->log->end + at + size > r->state->durable)
+            break; /* it ended in good order: what follows is of a tail that was dropped before */
         if (size > length - at || at + size > room || entry->checksum != ls_entry_checksum(entry, chain))
             break;
         chain = entry->checksum;

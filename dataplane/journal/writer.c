@@ -41,7 +41,6 @@ struct ls_journal {
     bool finishing, finished;
     uint64_t moved_ns; /* when durable last rose */
     uint64_t wait_ns;  /* a segment was not there: not before then */
-    uint64_t trim;     /* position */
     int error;
     struct ls_journal_stats stats;
 };
@@ -118,6 +117,12 @@ static void durable_publish(struct ls_journal *j)
         atomic_store_explicit(&j->seam->durable, j->durable, memory_order_release);
 }
 
+/* Has net asked for something that is not even begun? */
+static bool is_asked(const struct ls_journal *j)
+{
+    return atomic_load_explicit(&j->seam->journal_asked, memory_order_relaxed) != j->asked;
+}
+
 /* ---- completions ---- */
 
 static void state_done(struct ls_journal *j)
@@ -180,7 +185,10 @@ static void durable_advance(struct ls_journal *j, uint64_t now_ns)
 static void state_write(struct ls_journal *j)
 {
     struct ls_journal_state next = j->state;
+    /* Acquire: a commit that belongs to a log which net has begun anew brings the news of that with it. */
     uint64_t commit = atomic_load_explicit(&j->seam->commit, memory_order_acquire);
+    if (is_asked(j))
+        return;
     next.number++;
     next.incarnation = j->config.incarnation;
     next.since = j->config.since;
@@ -218,32 +226,17 @@ static bool mark_is_due(const struct ls_journal *j, uint64_t now_ns)
 
 /* ---- what net asks for ---- */
 
-/* The fields as they were with one value of `asked`. */
-static uint64_t ask_read(struct ls_journal *j, uint64_t *from, struct ls_journal_base *base)
-{
-    struct ls_seam *seam = j->seam;
-    uint64_t asked, again;
-    do {
-        asked = atomic_load_explicit(&seam->journal_asked, memory_order_acquire);
-        *from = atomic_load_explicit(&seam->journal_from, memory_order_relaxed);
-        *base = (struct ls_journal_base){
-            .position = atomic_load_explicit(&seam->journal_base, memory_order_relaxed),
-            .seq = atomic_load_explicit(&seam->journal_base_seq, memory_order_relaxed),
-            .time = atomic_load_explicit(&seam->journal_base_time, memory_order_relaxed),
-            .chain = atomic_load_explicit(&seam->journal_base_chain, memory_order_relaxed),
-        };
-        atomic_thread_fence(memory_order_acquire);
-        again = atomic_load_explicit(&seam->journal_asked, memory_order_relaxed);
-    } while (asked != again);
-    return asked;
-}
-
 /* Everything that runs has ended: what was written from `from` on is forgotten, on the disk first. */
 static void ask_begin(struct ls_journal *j)
 {
-    struct ls_journal_base base;
-    uint64_t from;
-    j->asked = ask_read(j, &from, &base);
+    struct ls_seam *seam = j->seam;
+    /* Acquire: pairs with net's release behind the fields, which stay as they are until `taken` equals it. */
+    j->asked = atomic_load_explicit(&seam->journal_asked, memory_order_acquire);
+    uint64_t from = atomic_load_explicit(&seam->journal_from, memory_order_relaxed);
+    struct ls_journal_base base = {.position = atomic_load_explicit(&seam->journal_base, memory_order_relaxed),
+                                   .seq = atomic_load_explicit(&seam->journal_base_seq, memory_order_relaxed),
+                                   .time = atomic_load_explicit(&seam->journal_base_time, memory_order_relaxed),
+                                   .chain = atomic_load_explicit(&seam->journal_base_chain, memory_order_relaxed)};
     if (base.position > j->state.base.position) {
         j->state.base = base;
         j->durable = j->entry = base.position;
@@ -276,7 +269,7 @@ static uint32_t asks(struct ls_journal *j)
         ask_end(j);
         return 1;
     }
-    if (atomic_load_explicit(&j->seam->journal_asked, memory_order_relaxed) == j->taken)
+    if (!is_asked(j))
         return 0;
     if (j->head != j->tail || j->state_runs)
         return 0;
@@ -292,8 +285,8 @@ static bool next_write(struct ls_journal *j, struct write *write)
     uint64_t size = j->config.identity.segment_size;
     /* Acquire: pairs with net's release behind the bytes. */
     uint64_t end = atomic_load_explicit(&j->log->published_end, memory_order_acquire);
-    if (end <= j->submitted)
-        return false;
+    if (end <= j->submitted || is_asked(j))
+        return false; /* or it is the end of a log that begins anew */
     if (j->pending == 0)
         j->pending = end;
     uint64_t begin = down(j->submitted);
@@ -345,7 +338,7 @@ uint32_t ls_journal_poll(struct ls_journal *j, uint64_t now_ns)
         return work;
     durable_advance(j, now_ns);
     work += asks(j);
-    if (j->asked != j->taken || atomic_load_explicit(&j->seam->journal_asked, memory_order_relaxed) != j->taken)
+    if (j->asked != j->taken || is_asked(j))
         return work;
     if (!j->state_runs && !j->finishing && mark_is_due(j, now_ns)) {
         state_write(j);
@@ -365,8 +358,7 @@ uint64_t ls_journal_next_ns(const struct ls_journal *j, uint64_t now_ns)
 {
     if (j->error != 0 || j->finished)
         return UINT64_MAX;
-    if (j->head != j->tail || j->state_runs || j->asked != j->taken ||
-        atomic_load_explicit(&j->seam->journal_asked, memory_order_relaxed) != j->taken)
+    if (j->head != j->tail || j->state_runs || j->asked != j->taken || is_asked(j))
         return now_ns;
     if (atomic_load_explicit(&j->log->published_end, memory_order_relaxed) > j->submitted)
         return j->wait_ns > now_ns ? j->wait_ns : now_ns;
@@ -397,9 +389,6 @@ bool ls_journal_finish(struct ls_journal *j, uint64_t now_ns)
 
 void ls_journal_trim(struct ls_journal *j, uint64_t position)
 {
-    if (position <= j->trim)
-        return;
-    j->trim = position;
     j->disk->trim(j->disk, position / j->config.identity.segment_size);
 }
 

@@ -40,8 +40,9 @@
 /* Log. */
 #define LS_LOG_SIZE_DEFAULT (64ull * 1024 * 1024)
 #define LS_LOG_SIZE_MIN     (64ull * 1024)
-#define LS_EPOCHS_KEPT      128 /* rows of the epoch table; older ones fall out */
-#define LS_EPOCHS_SENT      48  /* newest rows that fit into a verification question */
+#define LS_DISK_BLOCK       4096u /* the journal writes whole ones, out of the ring */
+#define LS_EPOCHS_KEPT      128   /* rows of the epoch table; older ones fall out */
+#define LS_EPOCHS_SENT      48    /* newest rows that fit into a verification question */
 
 /* Follower and repair. */
 #define LS_RANGES_MAX           16 /* received ranges kept beyond the contiguous end */
