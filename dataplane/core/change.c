@@ -26,8 +26,6 @@ static uint32_t admit_check(const struct ls_replica *r, const struct ls_order *o
     return order->position > r->epoch ? 4 : 0;
 }
 
-/* In one step all that the old incarnation acknowledged is forgotten and the position to reach is named: whatever was
- * committed with the old one's help, or still could be, ends below it. */
 void ls_change_replace(struct ls_replica *r, struct ls_peer *peer, uint64_t incarnation)
 {
     *peer = (struct ls_peer){
@@ -36,6 +34,8 @@ void ls_change_replace(struct ls_replica *r, struct ls_peer *peer, uint64_t inca
     atomic_store_explicit(&r->page->acked_seq[peer->node], 0, memory_order_relaxed);
 }
 
+/* In one step all that the old incarnation acknowledged is forgotten and the position to reach is named: whatever was
+ * committed with the old one's help, or still could be, ends below it. */
 static void admit(struct ls_replica *r, struct ls_peer *peer, uint64_t joining)
 {
     if (peer->bound && peer->incarnation == joining)

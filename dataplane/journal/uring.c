@@ -149,10 +149,14 @@ static int segment_make(struct ls_uring *u, uint64_t number)
 
 static void segments_delete(struct ls_uring *u, uint64_t below)
 {
-    DIR *directory = fdopendir(openat(u->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    int fd = openat(u->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
-    if (directory == NULL)
-        return;
+    if (directory == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return; /* they take space until the next time */
+    }
     while ((entry = readdir(directory)) != NULL) {
         uint64_t number;
         char again[64];
@@ -239,6 +243,8 @@ static uint32_t uring_turn(struct ls_journal_disk *disk, struct ls_journal_done 
         int submitted = io_uring_submit(&u->ring);
         if (submitted > 0)
             u->queued -= (uint32_t)submitted;
+        else if (submitted < 0 && submitted != -EAGAIN && submitted != -EBUSY && submitted != -EINTR && n < max)
+            done[n++] = (struct ls_journal_done){.cookie = UINT64_MAX, .error = submitted};
     }
     while (n < max && io_uring_peek_cqe(&u->ring, &cqe) == 0) {
         uint64_t cookie = cqe->user_data >> 32;

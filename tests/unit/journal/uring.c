@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -19,10 +20,8 @@
 
 #include <cmocka.h>
 
-#include <lockstep/grace.h>
-#include <lockstep/state_machine.h>
-
 #include "resume.h"
+#include "rig.h"
 #include "uring.h"
 #include "writer.h"
 
@@ -67,24 +66,10 @@ static struct ls_uring *uring_open(void)
     return uring;
 }
 
-static bool no_buffer(struct ls_io *io, struct ls_frame *frame)
-{
-    (void)io;
-    (void)frame;
-    return false;
-}
-
 /* Log, seam, executor and the journal, resumed from what is there. */
 struct node {
     struct ls_uring *uring;
-    struct ls_log log;
-    struct ls_seam seam;
-    struct ls_grace grace;
-    struct ls_machine *machine;
-    struct ls_executor *executor;
-    struct ls_replica_page page;
-    struct ls_counters counters;
-    struct ls_io io;
+    struct rig rig;
     struct ls_journal_state state;
     struct ls_journal *journal;
 };
@@ -92,29 +77,22 @@ struct node {
 static void node_begin(struct node *n, uint64_t incarnation)
 {
     char error[LS_JOURNAL_ERROR_MAX];
-    struct ls_executor_config executor = {
-        .cluster = 7, .generation = 1, .node = 1, .incarnation = incarnation, .sessions_max = 16, .window = 8};
     memset(n, 0, sizeof(*n));
     n->uring = uring_open();
-    n->io.alloc = no_buffer;
-    assert_int_equal(ls_log_init(&n->log, RING), 0);
-    assert_int_equal(ls_seam_init(&n->seam, 16), 0);
-    n->machine = ls_echo.create(&(struct ls_machine_limits){.keys = 10, .bytes = 10000}, &n->grace);
-    n->executor =
-        ls_executor_create(&executor, &n->log, &n->seam, &n->io, &ls_echo, n->machine, &n->page, &n->counters);
+    rig_begin(&n->rig, RING, incarnation);
     int loaded = ls_journal_state_load(ls_uring_disk(n->uring), &identity, &n->state, error);
     if (loaded == LS_JOURNAL_RIGHT) {
-        int result =
-            ls_journal_replay(ls_uring_disk(n->uring), &identity, &n->state, &n->log, &n->seam, n->executor, error);
+        int result = ls_journal_replay(ls_uring_disk(n->uring), &identity, &n->state, &n->rig.log, &n->rig.seam,
+                                       n->rig.executor, error);
         if (result != 0)
             print_error("%s\n", error);
         assert_int_equal(result, 0);
-        assert_int_equal(ls_uring_sync(n->uring, n->log.end / SEGMENT), 0);
+        assert_int_equal(ls_uring_sync(n->uring, n->rig.log.end / SEGMENT), 0);
     } else {
         assert_int_equal(loaded, LS_JOURNAL_ABSENT);
     }
     struct ls_journal_config config = {.identity = identity, .incarnation = incarnation, .since = 1};
-    n->journal = ls_journal_create(&config, &n->state, ls_uring_disk(n->uring), &n->log, &n->seam);
+    n->journal = ls_journal_create(&config, &n->state, ls_uring_disk(n->uring), &n->rig.log, &n->rig.seam);
     assert_non_null(n->journal);
 }
 
@@ -122,10 +100,7 @@ static void node_end(struct node *n)
 {
     ls_journal_destroy(n->journal);
     ls_uring_destroy(n->uring);
-    ls_executor_destroy(n->executor);
-    ls_echo.destroy(n->machine);
-    ls_seam_free(&n->seam);
-    ls_log_free(&n->log);
+    rig_end(&n->rig);
 }
 
 static uint64_t now(void)
@@ -144,24 +119,24 @@ static void child(uint64_t incarnation, int told)
     node_begin(&n, incarnation);
     struct ls_entry opening = {.kind = LS_ENTRY_EPOCH};
     struct ls_entry_epoch epoch = {.epoch = incarnation, .incarnation = incarnation, .sequencer = 1};
-    ls_log_append(&n.log, &opening, &epoch, sizeof(epoch));
+    ls_log_append(&n.rig.log, &opening, &epoch, sizeof(epoch));
     for (uint64_t k = 0, last = 0;; k++) {
-        uint64_t durable = atomic_load(&n.seam.durable), floor = atomic_load(&n.seam.applied);
-        uint64_t seq = ls_log_seq_at(&n.log, durable);
-        if (seq != 0 && durable > atomic_load(&n.seam.commit))
-            atomic_store(&n.seam.commit, durable);
-        (void)ls_executor_turn(n.executor, 0);
-        floor = floor < atomic_load(&n.seam.marked) ? floor : atomic_load(&n.seam.marked);
+        uint64_t durable = atomic_load(&n.rig.seam.durable), floor = atomic_load(&n.rig.seam.applied);
+        uint64_t seq = ls_log_seq_at(&n.rig.log, durable);
+        if (seq != 0 && durable > atomic_load(&n.rig.seam.commit))
+            atomic_store(&n.rig.seam.commit, durable);
+        (void)ls_executor_turn(n.rig.executor, 0);
+        floor = floor < atomic_load(&n.rig.seam.marked) ? floor : atomic_load(&n.rig.seam.marked);
         if (durable > last) {
             ssize_t written = write(told, &durable, sizeof(durable));
             last = written == sizeof(durable) ? durable : last;
         }
         struct ls_entry header = {.kind = LS_ENTRY_OPERATION, .time = k, .session = 1, .number = k};
-        header.time = n.log.last_time;
-        if (k % 3 == 0 && n.log.end + 512 <= (floor & ~4095ull) + RING)
-            ls_log_append(&n.log, &header, bytes, (uint32_t)(k % 300));
+        header.time = n.rig.log.last_time;
+        if (k % 3 == 0 && n.rig.log.end + 512 <= (floor & ~4095ull) + RING)
+            ls_log_append(&n.rig.log, &header, bytes, (uint32_t)(k % 300));
         (void)ls_journal_poll(n.journal, now());
-        if (atomic_load(&n.seam.journal_error) != 0)
+        if (atomic_load(&n.rig.seam.journal_error) != 0)
             _exit(3);
     }
 }
@@ -190,8 +165,8 @@ static void test_killed(void **state)
         close(ends[0]);
         static struct node n;
         node_begin(&n, life + 1000);
-        assert_true(n.log.end + 364 > told); /* it may stand within an entry, which the log leaves out */
-        assert_true(atomic_load(&n.seam.commit) <= told);
+        assert_true(n.rig.log.end + 364 > told); /* it may stand within an entry, which the log leaves out */
+        assert_true(atomic_load(&n.rig.seam.commit) <= told);
         node_end(&n);
     }
     assert_true(told > SEGMENT);
@@ -204,10 +179,10 @@ static void test_foreign(void **state)
     static struct node n;
     node_begin(&n, 1);
     struct ls_entry header = {.kind = LS_ENTRY_TICK};
-    ls_log_append(&n.log, &header, NULL, 0);
+    ls_log_append(&n.rig.log, &header, NULL, 0);
     for (uint64_t end = now() + 20000000000ull; now() < end && !ls_journal_finish(n.journal, now());)
         continue;
-    assert_int_equal(atomic_load(&n.seam.durable), n.log.end);
+    assert_int_equal(atomic_load(&n.rig.seam.durable), n.rig.log.end);
     node_end(&n);
     struct ls_uring *uring = uring_open();
     struct ls_journal_state found;
@@ -265,6 +240,43 @@ static void test_segments(void **state)
     ls_uring_destroy(uring);
 }
 
+static char said[512];
+
+static void say_kept(const char *line)
+{
+    snprintf(said, sizeof(said), "%s", line);
+}
+
+/* A segment that finds no room: named, and nothing half made is left; and a place where there can be no journal. */
+static void test_no_room(void **state)
+{
+    (void)state;
+    struct ls_uring_config config = {.directory = directory, .identity = identity, .say = say_kept};
+    struct ls_uring *uring = NULL;
+    char error[LS_URING_ERROR_MAX] = "", path[128];
+    struct rlimit before, small = {.rlim_cur = SEGMENT / 2, .rlim_max = RLIM_INFINITY};
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small.rlim_max = before.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(ls_uring_create(&config, &uring, error), 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    struct ls_journal_disk *disk = ls_uring_disk(uring);
+    int there = 0;
+    for (int i = 0; i < 20000 && (there = disk->segment(disk, 0)) == 0; i++)
+        usleep(1000);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(there, -EFBIG);
+    ls_uring_destroy(uring);
+    assert_non_null(strstr(said, "segment 0 of the journal cannot be made in"));
+    assert_false(exists(0));
+    snprintf(path, sizeof(path), "%s/segment-%016x.partial", directory, 0);
+    assert_int_equal(access(path, F_OK), -1);
+    snprintf(path, sizeof(path), "%s/none/journal", directory);
+    config.directory = path;
+    assert_int_equal(ls_uring_create(&config, &uring, error), -ENOENT);
+    assert_non_null(strstr(error, "look at data_dir"));
+}
+
 int main(void)
 {
     alarm(100); /* whatever hangs */
@@ -272,6 +284,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
         cmocka_unit_test_setup_teardown(test_segments, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_room, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

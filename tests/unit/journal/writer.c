@@ -12,11 +12,9 @@
 
 #include <cmocka.h>
 
-#include <lockstep/grace.h>
-#include <lockstep/state_machine.h>
-
 #include "memdisk.h"
 #include "resume.h"
+#include "rig.h"
 #include "writer.h"
 
 #define RING    (64 * 1024)
@@ -27,41 +25,18 @@
 struct life {
     struct memdisk disk;
     struct ls_journal_identity identity;
-    struct ls_log log;
-    struct ls_seam seam;
-    struct ls_grace grace;
-    struct ls_machine *machine;
-    struct ls_executor *executor;
-    struct ls_replica_page page;
-    struct ls_counters counters;
-    struct ls_io io;
+    struct rig rig;
     struct ls_journal *journal;
     struct ls_journal_state state;
     uint64_t incarnation, now, asked, epoch;
-    uint64_t base; /* as net asked for it last */
     char error[LS_JOURNAL_ERROR_MAX];
 };
-
-static bool no_buffer(struct ls_io *io, struct ls_frame *frame)
-{
-    (void)io;
-    (void)frame;
-    return false;
-}
 
 static uint64_t seed_now; /* for messages */
 
 static void memory_begin(struct life *l)
 {
-    struct ls_executor_config config = {
-        .cluster = 7, .generation = 1, .node = 1, .incarnation = l->incarnation, .sessions_max = 16, .window = 8};
-    assert_int_equal(ls_log_init(&l->log, RING), 0);
-    memset(&l->seam, 0, sizeof(l->seam));
-    assert_int_equal(ls_seam_init(&l->seam, 16), 0);
-    l->machine = ls_echo.create(&(struct ls_machine_limits){.keys = 10, .bytes = 10000}, &l->grace);
-    assert_non_null(l->machine);
-    l->executor = ls_executor_create(&config, &l->log, &l->seam, &l->io, &ls_echo, l->machine, &l->page, &l->counters);
-    assert_non_null(l->executor);
+    rig_begin(&l->rig, RING, l->incarnation);
     l->asked = 0;
 }
 
@@ -69,10 +44,7 @@ static void memory_end(struct life *l)
 {
     ls_journal_destroy(l->journal);
     l->journal = NULL;
-    ls_executor_destroy(l->executor);
-    ls_echo.destroy(l->machine);
-    ls_seam_free(&l->seam);
-    ls_log_free(&l->log);
+    rig_end(&l->rig);
 }
 
 static void journal_begin(struct life *l)
@@ -83,14 +55,13 @@ static void journal_begin(struct life *l)
                                        .writes_max = 4,
                                        .write_max = 8192,
                                        .mark_bytes = 8192};
-    l->journal = ls_journal_create(&config, &l->state, &l->disk.disk, &l->log, &l->seam);
+    l->journal = ls_journal_create(&config, &l->state, &l->disk.disk, &l->rig.log, &l->rig.seam);
     assert_non_null(l->journal);
 }
 
 static void life_begin(struct life *l, uint64_t seed)
 {
     memset(l, 0, sizeof(*l));
-    l->io = (struct ls_io){.alloc = no_buffer};
     l->identity = (struct ls_journal_identity){.cluster = 7, .generation = 1, .node = 1, .segment_size = SEGMENT};
     memdisk_init(&l->disk, SEGMENT, seed);
     l->incarnation = 1;
@@ -108,21 +79,22 @@ static void life_end(struct life *l)
 
 static uint64_t floor_of(const struct life *l)
 {
-    uint64_t floor = atomic_load(&l->seam.applied);
-    floor = floor < atomic_load(&l->seam.durable) ? floor : atomic_load(&l->seam.durable);
-    floor = floor < atomic_load(&l->seam.marked) ? floor : atomic_load(&l->seam.marked);
+    uint64_t floor = atomic_load(&l->rig.seam.applied);
+    floor = floor < atomic_load(&l->rig.seam.durable) ? floor : atomic_load(&l->rig.seam.durable);
+    floor = floor < atomic_load(&l->rig.seam.marked) ? floor : atomic_load(&l->rig.seam.marked);
     return floor & ~4095ull;
 }
 
 static bool append(struct life *l, uint32_t length)
 {
     static uint8_t bytes[4096];
-    struct ls_entry header = {.kind = LS_ENTRY_OPERATION, .time = l->now, .session = 1, .number = l->log.last_seq};
-    if (atomic_load(&l->seam.journal_taken) != l->asked || l->log.end + ls_entry_size(length) > floor_of(l) + RING)
+    struct ls_entry header = {.kind = LS_ENTRY_OPERATION, .time = l->now, .session = 1, .number = l->rig.log.last_seq};
+    if (atomic_load(&l->rig.seam.journal_taken) != l->asked ||
+        l->rig.log.end + ls_entry_size(length) > floor_of(l) + RING)
         return false;
     for (uint32_t i = 0; i < length; i++)
         bytes[i] = (uint8_t)memdisk_random(&l->disk);
-    ls_log_append(&l->log, &header, bytes, length);
+    ls_log_append(&l->rig.log, &header, bytes, length);
     return true;
 }
 
@@ -130,41 +102,41 @@ static void open_epoch(struct life *l)
 {
     struct ls_entry header = {.kind = LS_ENTRY_EPOCH, .time = l->now};
     struct ls_entry_epoch opening = {.epoch = l->epoch++, .incarnation = l->incarnation, .sequencer = 1};
-    if (atomic_load(&l->seam.journal_taken) == l->asked &&
-        l->log.end + ls_entry_size(sizeof(opening)) <= floor_of(l) + RING)
-        ls_log_append(&l->log, &header, &opening, sizeof(opening));
+    if (atomic_load(&l->rig.seam.journal_taken) == l->asked &&
+        l->rig.log.end + ls_entry_size(sizeof(opening)) <= floor_of(l) + RING)
+        ls_log_append(&l->rig.log, &header, &opening, sizeof(opening));
 }
 
 /* The end of an entry between commit and the log's end. */
 static uint64_t some_end(struct life *l)
 {
-    uint64_t commit = atomic_load(&l->seam.commit),
-             seq = ls_log_seq_at(&l->log, commit > l->log.base ? commit : l->log.base);
-    uint64_t last = l->log.last_seq + 1;
+    uint64_t commit = atomic_load(&l->rig.seam.commit),
+             seq = ls_log_seq_at(&l->rig.log, commit > l->rig.log.base ? commit : l->rig.log.base);
+    uint64_t last = l->rig.log.last_seq + 1;
     assert_true(seq != 0);
     seq += memdisk_random(&l->disk) % (last - seq + 1);
-    return seq == last ? l->log.end : l->log.index[seq & l->log.index_mask].position;
+    return seq == last ? l->rig.log.end : l->rig.log.index[seq & l->rig.log.index_mask].position;
 }
 
 static void commit(struct life *l)
 {
     uint64_t end = some_end(l);
-    uint64_t durable = atomic_load(&l->seam.durable);
-    if (atomic_load(&l->seam.journal_taken) != l->asked || end > durable)
+    uint64_t durable = atomic_load(&l->rig.seam.durable);
+    if (atomic_load(&l->rig.seam.journal_taken) != l->asked || end > durable)
         return;
-    atomic_store(&l->seam.commit, end);
-    while (atomic_load(&l->seam.applied) < end)
-        (void)ls_executor_turn(l->executor, l->now);
+    atomic_store(&l->rig.seam.commit, end);
+    while (atomic_load(&l->rig.seam.applied) < end)
+        (void)ls_executor_turn(l->rig.executor, l->now);
 }
 
 static void drop_tail(struct life *l)
 {
     uint64_t end = some_end(l);
-    if (end == l->log.end || atomic_load(&l->seam.journal_taken) != l->asked)
+    if (end == l->rig.log.end || atomic_load(&l->rig.seam.journal_taken) != l->asked)
         return; /* one after the other */
-    assert_int_equal(ls_log_truncate(&l->log, end), 0);
-    atomic_store(&l->seam.journal_from, end);
-    atomic_store(&l->seam.journal_asked, ++l->asked);
+    assert_int_equal(ls_log_truncate(&l->rig.log, end), 0);
+    atomic_store(&l->rig.seam.journal_from, end);
+    atomic_store(&l->rig.seam.journal_asked, ++l->asked);
 }
 
 static void poll(struct life *l)
@@ -176,30 +148,32 @@ static void poll(struct life *l)
 /* The last entry's end that is not above. */
 static uint64_t entry_end_below(const struct life *l, uint64_t position)
 {
-    uint64_t end = l->log.base;
-    if (position >= l->log.end)
-        return l->log.end;
-    for (uint64_t seq = l->log.last_seq; seq > l->log.base_seq && seq >= l->log.index_first; seq--) {
-        end = l->log.index[seq & l->log.index_mask].position;
+    uint64_t end = l->rig.log.base;
+    if (position >= l->rig.log.end)
+        return l->rig.log.end;
+    for (uint64_t seq = l->rig.log.last_seq; seq > l->rig.log.base_seq && seq >= l->rig.log.index_first; seq--) {
+        end = l->rig.log.index[seq & l->rig.log.index_mask].position;
         if (end <= position)
             return end;
     }
-    return end <= position ? end : l->log.base;
+    return end <= position ? end : l->rig.log.base;
 }
 
 /* Power fails, and the next life finds what it finds. `sure`: up to here it was called durable. */
 static void cut_and_resume(struct life *l, uint64_t sure)
 {
     static uint8_t before[RING];
-    uint64_t from = l->log.base > 0 ? l->log.base : sure > RING ? sure - RING / 2 : 0;
-    struct ls_cut cut = {
-        .position = l->log.base, .seq = l->log.base_seq, .time = l->log.base_time, .chain = l->log.base_chain};
-    if (from < l->log.end && l->log.end - from > RING / 2)
-        from = l->log.end - RING / 2;
+    uint64_t from = l->rig.log.base > 0 ? l->rig.log.base : sure > RING ? sure - RING / 2 : 0;
+    struct ls_cut cut = {.position = l->rig.log.base,
+                         .seq = l->rig.log.base_seq,
+                         .time = l->rig.log.base_time,
+                         .chain = l->rig.log.base_chain};
+    if (from < l->rig.log.end && l->rig.log.end - from > RING / 2)
+        from = l->rig.log.end - RING / 2;
     sure = entry_end_below(l, sure);
     from = from > sure ? sure : from;
     for (uint64_t at = from; at < sure; at++)
-        before[at - from] = *ls_log_at(&l->log, at);
+        before[at - from] = *ls_log_at(&l->rig.log, at);
     memdisk_cut(&l->disk);
     memory_end(l);
     l->incarnation++;
@@ -213,26 +187,27 @@ static void cut_and_resume(struct life *l, uint64_t sure)
         memset(&l->state, 0, sizeof(l->state));
     l->state.base.chain = l->state.number == 0 ? LS_LOG_CHAIN_FIRST : l->state.base.chain;
     assert_int_equal(l->state.base.position, cut.position);
-    int result = ls_journal_replay(&l->disk.disk, &l->identity, &l->state, &l->log, &l->seam, l->executor, l->error);
+    int result =
+        ls_journal_replay(&l->disk.disk, &l->identity, &l->state, &l->rig.log, &l->rig.seam, l->rig.executor, l->error);
     if (result != 0)
         print_error("%s\n", l->error);
     assert_int_equal(result, 0);
-    if (l->log.end < sure)
-        print_error("durable up to %lu, found up to %lu\n", sure, l->log.end);
-    assert_true(l->log.end >= sure);
+    if (l->rig.log.end < sure)
+        print_error("durable up to %lu, found up to %lu\n", sure, l->rig.log.end);
+    assert_true(l->rig.log.end >= sure);
     for (uint64_t at = from; at < sure; at++)
-        assert_int_equal(before[at - from], *ls_log_at(&l->log, at));
-    assert_true(atomic_load(&l->seam.commit) <= l->log.end);
-    assert_int_equal(atomic_load(&l->seam.applied), atomic_load(&l->seam.commit));
-    if (ls_log_last_epoch(&l->log) >= l->epoch)
-        l->epoch = ls_log_last_epoch(&l->log) + 1;
+        assert_int_equal(before[at - from], *ls_log_at(&l->rig.log, at));
+    assert_true(atomic_load(&l->rig.seam.commit) <= l->rig.log.end);
+    assert_int_equal(atomic_load(&l->rig.seam.applied), atomic_load(&l->rig.seam.commit));
+    if (ls_log_last_epoch(&l->rig.log) >= l->epoch)
+        l->epoch = ls_log_last_epoch(&l->rig.log) + 1;
     journal_begin(l);
 }
 
 static uint64_t sure_of(const struct life *l)
 {
-    uint64_t durable = atomic_load(&l->seam.durable), from = atomic_load(&l->seam.journal_from);
-    return atomic_load(&l->seam.journal_taken) == l->asked || durable < from ? durable : from;
+    uint64_t durable = atomic_load(&l->rig.seam.durable), from = atomic_load(&l->rig.seam.journal_from);
+    return atomic_load(&l->rig.seam.journal_taken) == l->asked || durable < from ? durable : from;
 }
 
 static void test_power_fails(void **state)
@@ -261,7 +236,7 @@ static void test_power_fails(void **state)
             else
                 poll(&l);
             uint64_t sure = sure_of(&l);
-            if (l.asked == atomic_load(&l.seam.journal_taken) && was != 0)
+            if (l.asked == atomic_load(&l.rig.seam.journal_taken) && was != 0)
                 assert_true(sure >= was || l.asked > 0);
             was = sure;
         }
@@ -273,9 +248,9 @@ static void test_power_fails(void **state)
 
 static void poll_until_durable(struct life *l)
 {
-    for (int i = 0; i < 10000 && atomic_load(&l->seam.durable) < l->log.end; i++)
+    for (int i = 0; i < 10000 && atomic_load(&l->rig.seam.durable) < l->rig.log.end; i++)
         poll(l);
-    assert_int_equal(atomic_load(&l->seam.durable), l->log.end);
+    assert_int_equal(atomic_load(&l->rig.seam.durable), l->rig.log.end);
 }
 
 /* What came while its segment was still being made counts for the mark like anything else. */
@@ -297,7 +272,7 @@ static void test_mark_follows(void **state)
     }
     memdisk_cut(&l.disk);
     assert_int_equal(ls_journal_state_load(&l.disk.disk, &l.identity, &l.state, l.error), LS_JOURNAL_RIGHT);
-    assert_int_equal(l.state.durable, l.log.end);
+    assert_int_equal(l.state.durable, l.rig.log.end);
     assert_true(ls_journal_is_owned(l.journal));
     life_end(&l);
 }
@@ -315,11 +290,11 @@ static void test_finish(void **state)
     while (!ls_journal_finish(l.journal, l.now) && turns++ < 1000)
         l.now += MS;
     assert_true(turns < 1000);
-    uint64_t end = l.log.end;
+    uint64_t end = l.rig.log.end;
     cut_and_resume(&l, end);
     assert_int_equal(l.state.clean, 1);
     assert_int_equal(l.state.durable, end);
-    assert_int_equal(l.log.end, end);
+    assert_int_equal(l.rig.log.end, end);
     life_end(&l);
 }
 
@@ -333,16 +308,16 @@ static void test_finish_behind_a_dropped_tail(void **state)
     for (int i = 0; i < 50; i++)
         (void)append(&l, 100);
     poll_until_durable(&l);
-    uint64_t end = l.log.index[20].position;
-    assert_int_equal(ls_log_truncate(&l.log, end), 0);
-    atomic_store(&l.seam.journal_from, end);
-    atomic_store(&l.seam.journal_asked, ++l.asked);
+    uint64_t end = l.rig.log.index[20].position;
+    assert_int_equal(ls_log_truncate(&l.rig.log, end), 0);
+    atomic_store(&l.rig.seam.journal_from, end);
+    atomic_store(&l.rig.seam.journal_asked, ++l.asked);
     int turns = 0;
     while (!ls_journal_finish(l.journal, l.now) && turns++ < 1000)
         l.now += MS;
     assert_true(turns < 1000);
     cut_and_resume(&l, end);
-    assert_int_equal(l.log.end, end);
+    assert_int_equal(l.rig.log.end, end);
     life_end(&l);
 }
 
@@ -359,22 +334,22 @@ static void test_rebase(void **state)
     }
     poll_until_durable(&l);
     struct ls_cut cut = {.position = 100 * 1024 + 8, .seq = 5000, .time = l.now, .chain = 77};
-    ls_log_rebase(&l.log, &cut);
-    atomic_store(&l.seam.commit, cut.position);
-    atomic_store(&l.seam.applied, cut.position);
-    atomic_store(&l.seam.journal_from, cut.position);
-    atomic_store(&l.seam.journal_base, cut.position);
-    atomic_store(&l.seam.journal_base_seq, cut.seq);
-    atomic_store(&l.seam.journal_base_time, cut.time);
-    atomic_store(&l.seam.journal_base_chain, cut.chain);
-    atomic_store(&l.seam.journal_asked, ++l.asked);
-    for (int i = 0; i < 10 && atomic_load(&l.seam.journal_taken) != l.asked; i++)
+    ls_log_rebase(&l.rig.log, &cut);
+    atomic_store(&l.rig.seam.commit, cut.position);
+    atomic_store(&l.rig.seam.applied, cut.position);
+    atomic_store(&l.rig.seam.journal_from, cut.position);
+    atomic_store(&l.rig.seam.journal_base, cut.position);
+    atomic_store(&l.rig.seam.journal_base_seq, cut.seq);
+    atomic_store(&l.rig.seam.journal_base_time, cut.time);
+    atomic_store(&l.rig.seam.journal_base_chain, cut.chain);
+    atomic_store(&l.rig.seam.journal_asked, ++l.asked);
+    for (int i = 0; i < 10 && atomic_load(&l.rig.seam.journal_taken) != l.asked; i++)
         poll(&l);
-    assert_int_equal(atomic_load(&l.seam.journal_taken), 1);
-    assert_int_equal(atomic_load(&l.seam.durable), cut.position);
+    assert_int_equal(atomic_load(&l.rig.seam.journal_taken), 1);
+    assert_int_equal(atomic_load(&l.rig.seam.durable), cut.position);
     assert_int_equal(l.disk.trimmed, cut.position / SEGMENT);
     struct ls_entry header = {.kind = LS_ENTRY_TICK, .time = l.now};
-    ls_log_append(&l.log, &header, NULL, 0);
+    ls_log_append(&l.rig.log, &header, NULL, 0);
     poll_until_durable(&l);
     memdisk_cut(&l.disk);
     assert_int_equal(ls_journal_state_load(&l.disk.disk, &l.identity, &l.state, l.error), LS_JOURNAL_RIGHT);
@@ -392,16 +367,16 @@ static void test_errors(void **state)
     life_begin(&l, 7);
     open_epoch(&l);
     poll_until_durable(&l);
-    uint64_t durable = l.log.end;
+    uint64_t durable = l.rig.log.end;
     (void)append(&l, 100);
     l.disk.fail = -EIO;
     for (int i = 0; i < 100; i++)
         poll(&l);
-    assert_int_equal(atomic_load(&l.seam.journal_error), EIO);
+    assert_int_equal(atomic_load(&l.rig.seam.journal_error), EIO);
     l.disk.fail = 0; /* it seems to work again: what was lost in between nobody knows */
     for (int i = 0; i < 100; i++)
         poll(&l);
-    assert_int_equal(atomic_load(&l.seam.durable), durable);
+    assert_int_equal(atomic_load(&l.rig.seam.durable), durable);
     assert_int_equal(ls_journal_next_ns(l.journal, l.now), UINT64_MAX);
     assert_true(ls_journal_finish(l.journal, l.now));
     life_end(&l);
@@ -419,16 +394,17 @@ static void test_damage(void **state)
             (void)append(&l, 100);
         while (!ls_journal_finish(l.journal, l.now))
             l.now += MS;
-        uint64_t durable = l.log.end;
+        uint64_t durable = l.rig.log.end;
         uint64_t at = memdisk_random(&l.disk) % durable;
         l.disk.segment[at / SEGMENT][at % SEGMENT] ^= (uint8_t)(1u << (bit % 8));
         memory_end(&l);
         memory_begin(&l);
         assert_int_equal(ls_journal_state_load(&l.disk.disk, &l.identity, &l.state, l.error), LS_JOURNAL_RIGHT);
-        assert_int_equal(ls_journal_replay(&l.disk.disk, &l.identity, &l.state, &l.log, &l.seam, l.executor, l.error),
-                         -EBADMSG);
+        assert_int_equal(
+            ls_journal_replay(&l.disk.disk, &l.identity, &l.state, &l.rig.log, &l.rig.seam, l.rig.executor, l.error),
+            -EBADMSG);
         assert_non_null(strstr(l.error, "the journal is damaged at position"));
-        assert_true(l.log.end <= at);
+        assert_true(l.rig.log.end <= at);
         life_end(&l);
     }
 }
