@@ -23,6 +23,7 @@
 #define LINE(member)     .line = offsetof(struct reader, member)
 
 static const char *const words_machine[] = {"kv", "echo", NULL};
+static const char *const words_durability[] = {"", "memory", "async", "journal", NULL}; /* enum ls_durability */
 static const char *const words_idle[] = {"yield", "poll", "sleep", NULL};
 static const char *const words_huge[] = {"auto", "no", "yes", NULL};
 static const char *const words_profile[] = {"default", "aggressive", NULL};
@@ -83,6 +84,11 @@ static const struct field checkpoint_fields[] = {
     {.key = "rate", .kind = SIZE, CONFIG(checkpoint_rate), .min = MIB, .max = 1024 * GIB, .or_zero = true},
     {.key = NULL},
 };
+static const struct field journal_fields[] = {
+    {.key = "segment", .kind = SIZE, CONFIG(journal_segment), .min = MIB, .max = 4 * GIB},
+    {.key = "keep", .kind = SIZE, CONFIG(journal_keep), .min = MIB, .max = 1024 * GIB, .or_zero = true},
+    {.key = NULL},
+};
 static const struct field config_fields[] = {
     {.key = "cluster", .kind = MAP, .map = cluster_fields, .required = true},
     {.key = "nodes", .kind = LIST, .list = read_nodes, .required = true, LINE(line_nodes)},
@@ -101,6 +107,8 @@ static const struct field config_fields[] = {
     {.key = "detect", .kind = MAP, .map = detect_fields, LINE(line_detect)},
     {.key = "restart", .kind = MAP, .map = restart_fields, LINE(line_restart)},
     {.key = "checkpoint", .kind = MAP, .map = checkpoint_fields},
+    {.key = "durability", .kind = WORD, CONFIG(durability), .words = words_durability},
+    {.key = "journal", .kind = MAP, .map = journal_fields, LINE(line_journal)},
     {.key = "scrub", .kind = TIME, CONFIG(scrub_ns), .min = SEC, .max = 365ull * 86400 * SEC, .or_zero = true},
     {.key = "idle", .kind = WORD, CONFIG(idle), .words = words_idle},
     {.key = "hugepages", .kind = WORD, CONFIG(hugepages), .words = words_huge},
@@ -380,6 +388,11 @@ static int check_together(struct reader *reader)
             "timing: suspend %s is less than three heartbeats of %s: one lost frame would stop the service", text,
             other);
     }
+    if (config->journal_segment % LS_DISK_BLOCK != 0) {
+        ls_config_format_size(config->journal_segment, text);
+        return ls_config_fail(reader, reader->line_journal,
+                              "journal: segment %s is not allowed: a multiple of %u bytes", text, LS_DISK_BLOCK);
+    }
     return check_detect(reader);
 }
 
@@ -400,6 +413,9 @@ static void set_defaults(struct ls_config *config)
     config->checkpoint_keep = 3;
     config->checkpoint_rate = 200 * MIB;
     config->scrub_ns = 3600 * SEC;
+    config->durability = LS_DURABLE_MEMORY;
+    config->journal_segment = LS_CONFIG_SEGMENT_DEFAULT;
+    config->journal_keep = 256 * MIB;
 }
 
 static int read_document(struct reader *reader)

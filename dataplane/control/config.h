@@ -14,16 +14,17 @@
 
 #include "../workers/idle.h"
 
-#define LS_CONFIG_NAME_MAX       32
-#define LS_CONFIG_DEVICE_MAX     256
-#define LS_CONFIG_SOCKET_MAX     104 /* sun_path has 108 bytes */
-#define LS_CONFIG_PATH_MAX       512
-#define LS_CONFIG_FILE_MAX       (1024 * 1024)
-#define LS_CONFIG_ERROR_MAX      1024
-#define LS_CONFIG_LCORE_MAX      1023
-#define LS_CONFIG_KEYS_DEFAULT   (1000ull * 1000)
-#define LS_CONFIG_BYTES_DEFAULT  (256ull * 1024 * 1024)
-#define LS_CONFIG_MEMORY_DEFAULT (256ull * 1024 * 1024)
+#define LS_CONFIG_NAME_MAX        32
+#define LS_CONFIG_DEVICE_MAX      256
+#define LS_CONFIG_SOCKET_MAX      104 /* sun_path has 108 bytes */
+#define LS_CONFIG_PATH_MAX        512
+#define LS_CONFIG_FILE_MAX        (1024 * 1024)
+#define LS_CONFIG_ERROR_MAX       1024
+#define LS_CONFIG_LCORE_MAX       1023
+#define LS_CONFIG_KEYS_DEFAULT    (1000ull * 1000)
+#define LS_CONFIG_BYTES_DEFAULT   (256ull * 1024 * 1024)
+#define LS_CONFIG_MEMORY_DEFAULT  (256ull * 1024 * 1024)
+#define LS_CONFIG_SEGMENT_DEFAULT (64ull * 1024 * 1024)
 
 enum ls_machine_kind { LS_MACHINE_KV, LS_MACHINE_ECHO };
 
@@ -57,6 +58,7 @@ struct ls_config {
     uint16_t port;
     uint16_t first_sequencer; /* node id, a voter */
     enum ls_machine_kind machine;
+    enum ls_durability durability; /* MEMORY, ASYNC or JOURNAL: what a commit stands for */
     enum ls_idle_policy idle;
     enum ls_hugepages hugepages;
     bool faults_allowed;
@@ -104,6 +106,9 @@ struct ls_config {
     uint64_t checkpoint_rate;     /* bytes per second, written and sent; 0: no limit */
     uint32_t checkpoint_keep;
     uint64_t scrub_ns; /* one walk over the whole state; 0: never */
+
+    uint64_t journal_segment; /* bytes of the log in one file; a multiple of LS_DISK_BLOCK */
+    uint64_t journal_keep;    /* bytes of the log that stay below the newest verified checkpoint */
 
     uint32_t nodes;
     struct ls_config_node node[LS_MEMBERS_MAX];

@@ -26,7 +26,7 @@ struct reader {
     struct ls_config *config;
     /* for checks between fields; 0: not in the file */
     uint32_t line_first_sequencer, line_limits, line_timing, line_detect, line_restart;
-    uint32_t line_nodes;
+    uint32_t line_nodes, line_journal;
 };
 
 enum kind { NUMBER, SIZE, TIME, TEXT, WORD, HEX, ADDRESS, END_POINT, DEVICE, PATH, MAP, LIST };

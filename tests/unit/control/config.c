@@ -128,6 +128,9 @@ static void test_defaults(void **state)
     assert_int_equal(config.checkpoint_keep, 3);
     assert_int_equal(config.checkpoint_rate, 200u << 20);
     assert_int_equal(config.scrub_ns, 3600000000000);
+    assert_int_equal(config.durability, LS_DURABLE_MEMORY);
+    assert_int_equal(config.journal_segment, 64u << 20);
+    assert_int_equal(config.journal_keep, 256u << 20);
     assert_int_equal(config.node[0].ctrl.port, 0); /* alone, it has nobody to talk to */
 }
 
@@ -139,6 +142,8 @@ static void test_operating(void **state)
                                "restart: {min: 10ms, max: 1s}\n"
                                "checkpoint: {every: 0, keep: 7, rate: 0}\n"
                                "scrub: 30m\n"
+                               "durability: journal\n"
+                               "journal: {segment: 1M, keep: 0}\n"
                                "nodes:\n"
                                "- {id: 5, ip: 10.0.0.5, prefix: 24, device: '03:00.0', ctrl_socket: /s, data_dir: /d,\n"
                                "   ctrl: '127.0.0.1:75', metrics: '0.0.0.0:76'}\n"
@@ -163,6 +168,9 @@ static void test_operating(void **state)
     assert_int_equal(config.checkpoint_keep, 7);
     assert_int_equal(config.checkpoint_rate, 0);
     assert_int_equal(config.scrub_ns, 1800000000000);
+    assert_int_equal(config.durability, LS_DURABLE_JOURNAL);
+    assert_int_equal(config.journal_segment, 1u << 20);
+    assert_int_equal(config.journal_keep, 0);
     assert_int_equal(config.node[0].metrics.ip, 0);
     assert_int_equal(config.node[0].metrics.port, 76);
     ls_config_membership(&config, &members);
@@ -187,7 +195,8 @@ struct mistake {
 static const struct mistake mistakes[] = {
     {5, "groop: 2",
      "c.yaml:5: unknown key \"groop\": allowed are cluster, nodes, first_sequencer, group, port, machine, "
-     "limits, timing, profile, detect, restart, checkpoint, scrub, idle, hugepages, memory, faults_allowed"},
+     "limits, timing, profile, detect, restart, checkpoint, durability, journal, scrub, idle, hugepages, memory, "
+     "faults_allowed"},
     {2, "  nam: demo", "c.yaml:2: cluster: unknown key \"nam\": allowed are name, id, generation"},
     {2, "  name: de mo", "c.yaml:2: cluster.name: \"de mo\" is not allowed: letters, digits, -, _ and ."},
     {2, "  name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
@@ -302,10 +311,17 @@ static const struct mistake mistakes[] = {
      "c.yaml:19: checkpoint.rate: \"5\" is not allowed: a size from 1M to 1024G (K, M, G: powers of 1024), or 0"},
     {18, "  suspend: 50ms\ncheckpoint: {keep: 0}",
      "c.yaml:19: checkpoint.keep: \"0\" is not allowed: a number from 1 to 1000"},
+    {18, "  suspend: 50ms\ndurability: disk",
+     "c.yaml:19: durability: \"disk\" is not allowed: one of memory, async, journal"},
+    {18, "  suspend: 50ms\njournal: {segment: 100K}",
+     "c.yaml:19: journal.segment: \"100K\" is not allowed: a size from 1M to 4G (K, M, G: powers of 1024)"},
+    {18, "  suspend: 50ms\njournal: {segment: 1048577}",
+     "c.yaml:19: journal: segment 1048577 is not allowed: a multiple of 4096 bytes"},
     {16, "timing: [", "c.yaml:18: not YAML: while parsing a flow sequence: did not find expected ',' or ']'"},
     {16, "? [a]\n: b\ntiming:",
      "c.yaml:16: unknown key \"\": allowed are cluster, nodes, first_sequencer, group, port, "
-     "machine, limits, timing, profile, detect, restart, checkpoint, scrub, idle, hugepages, memory, faults_allowed"},
+     "machine, limits, timing, profile, detect, restart, checkpoint, durability, journal, scrub, idle, hugepages, "
+     "memory, faults_allowed"},
 };
 
 static char *with_line(uint32_t line, const char *with)
