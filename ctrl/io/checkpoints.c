@@ -51,28 +51,12 @@ const char *ls_checkpoint_state_name(enum ls_checkpoint_state state)
     return "?";
 }
 
-void ls_checkpoints_name(uint32_t generation, uint64_t seq, char name[LS_CHECKPOINT_NAME_MAX])
-{
-    snprintf(name, LS_CHECKPOINT_NAME_MAX, "checkpoint-%" PRIu32 "-%" PRIu64 ".lsc", generation, seq);
-}
-
-/* Only what ls_checkpoints_name() makes. */
-static bool name_read(const char *name, uint32_t *generation, uint64_t *seq)
-{
-    char again[LS_CHECKPOINT_NAME_MAX];
-
-    if (sscanf(name, "checkpoint-%" SCNu32 "-%" SCNu64 ".lsc", generation, seq) != 2)
-        return false;
-    ls_checkpoints_name(*generation, *seq, again);
-    return strcmp(name, again) == 0;
-}
-
 bool ls_checkpoints_path(const struct ls_checkpoints *c, const char *name, char path[LS_CHECKPOINTS_PATH_MAX])
 {
     uint32_t generation;
     uint64_t seq;
 
-    if (!name_read(name, &generation, &seq))
+    if (!ls_checkpoint_name_read(name, &generation, &seq))
         return false;
     snprintf(path, LS_CHECKPOINTS_PATH_MAX, "%s/%s", c->directory, name);
     return true;
@@ -93,35 +77,7 @@ void ls_checkpoints_new_path(const struct ls_checkpoints *c, char path[LS_CHECKP
     snprintf(path, LS_CHECKPOINTS_PATH_MAX, "%s/%s", c->directory, NEW_NAME);
 }
 
-/* ---- how a file is read ---- */
-
-struct file_source {
-    struct ls_checkpoint_source source; /* first */
-    FILE *file;
-};
-
-static int source_read(struct ls_checkpoint_source *source, void *bytes, size_t n)
-{
-    FILE *file = ((struct file_source *)source)->file;
-
-    if (fread(bytes, 1, n, file) == n)
-        return 0;
-    return ferror(file) ? -EIO : -EBADMSG;
-}
-
-static int file_info(const char *path, struct ls_checkpoint_info *info, char *error)
-{
-    struct file_source source = {.source = {.read = source_read}, .file = fopen(path, "rbe")};
-    int result = source.file == NULL ? -errno : ls_checkpoint_info_read(&source.source, info);
-
-    if (source.file != NULL)
-        fclose(source.file);
-    if (result != 0)
-        snprintf(error, LS_CHECKPOINTS_ERROR, "reading the checkpoint %.300s: %s", path, strerror(-result));
-    return result;
-}
-
-const struct ls_checkpoint_format ls_checkpoint_files = {file_info, ls_checkpoint_file_verify};
+const struct ls_checkpoint_format ls_checkpoint_files = {ls_checkpoint_file_info, ls_checkpoint_file_verify};
 
 /* ---- what there is ---- */
 
@@ -210,8 +166,8 @@ int ls_checkpoints_scan(struct ls_checkpoints *c)
         char path[LS_CHECKPOINTS_PATH_MAX];
         struct stat status;
 
-        if (!name_read(entry->d_name, &file.generation, &file.seq) || !ls_checkpoints_path(c, entry->d_name, path) ||
-            stat(path, &status) != 0 || !S_ISREG(status.st_mode))
+        if (!ls_checkpoint_name_read(entry->d_name, &file.generation, &file.seq) ||
+            !ls_checkpoints_path(c, entry->d_name, path) || stat(path, &status) != 0 || !S_ISREG(status.st_mode))
             continue;
         snprintf(file.name, sizeof(file.name), "%.63s", entry->d_name);
         if (old != NULL && old->identity == identity_of(&status))
@@ -328,7 +284,7 @@ int ls_checkpoints_adopt(struct ls_checkpoints *c, char *error)
         snprintf(error, LS_CHECKPOINTS_ERROR, "the dataplane wrote a checkpoint of another cluster or generation");
         return -EXDEV;
     }
-    ls_checkpoints_name(info.generation, info.cut.seq, name);
+    ls_checkpoint_name(info.generation, info.cut.seq, name);
     (void)ls_checkpoints_path(c, name, to);
     result = rename(from, to) == 0 ? directory_sync(c->directory) : -errno;
     if (result == 0)

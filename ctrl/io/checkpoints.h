@@ -15,7 +15,6 @@
 #include "../../dataplane/state/checkpoint.h"
 
 #define LS_CHECKPOINTS_MAX      64 /* listed: the newest ones */
-#define LS_CHECKPOINT_NAME_MAX  64
 #define LS_CHECKPOINTS_PATH_MAX 600
 #define LS_CHECKPOINTS_ERROR    512
 
@@ -66,7 +65,6 @@ const struct ls_checkpoint_file *ls_checkpoints_find(const struct ls_checkpoints
 
 /* Where files stand. False: `name` is not that of a checkpoint (nothing is taken from outside that leads elsewhere). */
 bool ls_checkpoints_path(const struct ls_checkpoints *c, const char *name, char path[LS_CHECKPOINTS_PATH_MAX]);
-void ls_checkpoints_name(uint32_t generation, uint64_t seq, char name[LS_CHECKPOINT_NAME_MAX]);
 const char *ls_checkpoints_directory(const struct ls_checkpoints *c);
 const struct ls_checkpoint_format *ls_checkpoints_format(const struct ls_checkpoints *c);
 

@@ -105,14 +105,37 @@ static int answer_read(const struct ls_control_header *header, const uint8_t *bo
 
 /* ---- making ---- */
 
+static void on_trimmed(void *user, const struct ls_control_header *header, const uint8_t *body, const char *why)
+{
+    (void)user;
+    (void)header;
+    (void)body;
+    (void)why; /* the next one asks again, for more */
+}
+
+/* What is below it the journal need not keep. */
+static void trim_ask(struct ls_keeper *keeper, const char *name)
+{
+    const struct ls_checkpoint_file *file = ls_checkpoints_find(keeper->checkpoints, name);
+    struct ls_control_trim trim;
+
+    if (file == NULL || keeper->node->config->durability == LS_DURABLE_MEMORY)
+        return;
+    trim.position = file->position;
+    (void)ls_node_ask(keeper->node, LS_CONTROL_TRIM, &trim, sizeof(trim), on_trimmed, keeper);
+}
+
 static void on_verified_own(void *user, const char *name, enum ls_checkpoint_state state, const char *text)
 {
     struct ls_keeper *keeper = user;
     uint32_t keep = keeper->node->config->checkpoint_keep;
 
-    if (state != LS_CHECKPOINT_GOOD)
+    if (state != LS_CHECKPOINT_GOOD) {
         say(keeper, LS_CTRL_ALARM, "one that was just written is not whole on the disk: ", text);
-    else if (ls_checkpoints_prune(keeper->checkpoints, keep != 0 ? keep : KEEP_DEFAULT) > 0)
+        return;
+    }
+    trim_ask(keeper, name);
+    if (ls_checkpoints_prune(keeper->checkpoints, keep != 0 ? keep : KEEP_DEFAULT) > 0)
         say(keeper, LS_CTRL_INFO, "older ones were removed; the newest is ", name);
 }
 
@@ -147,7 +170,7 @@ static void on_made(void *user, const struct ls_control_header *header, const ui
         return;
     }
     keeper->made_seq = checkpoint.seq;
-    ls_checkpoints_name(keeper->node->record.durable.generation, checkpoint.seq, name);
+    ls_checkpoint_name(keeper->node->record.durable.generation, checkpoint.seq, name);
     say(keeper, LS_CTRL_INFO, "written: ", name);
     made(keeper, 0, name);
     (void)ls_checkpoints_verify(keeper->checkpoints, name, on_verified_own, keeper); /* busy: the next one's turn */

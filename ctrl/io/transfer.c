@@ -175,7 +175,7 @@ static void on_checked(void *user, void *arguments, int result, const char *erro
     if (result == 0) {
         close(f->fd);
         f->fd = -1;
-        ls_checkpoints_name(f->held.generation, f->held.seq, name);
+        ls_checkpoint_name(f->held.generation, f->held.seq, name);
         f->held = (struct ls_bulk_file){0};
         (void)ls_checkpoints_scan(t->config.checkpoints);
         ls_checkpoints_trust(t->config.checkpoints, name);
@@ -225,7 +225,7 @@ static bool partial_begin(struct ls_transfer *t, const struct ls_bulk_file *file
 
     partial_drop(f);
     f->begun++;
-    ls_checkpoints_name(file->generation, file->seq, name);
+    ls_checkpoint_name(file->generation, file->seq, name);
     (void)ls_checkpoints_path(t->config.checkpoints, name, f->path);
     partial_path(f, path);
     f->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

@@ -219,7 +219,7 @@ static const struct ls_checkpoint_file *file_for(const struct ls_serve *s)
     char name[LS_CHECKPOINT_NAME_MAX];
     const struct ls_checkpoint_file *file;
 
-    ls_checkpoints_name(s->ask.held.generation, s->ask.held.seq, name);
+    ls_checkpoint_name(s->ask.held.generation, s->ask.held.seq, name);
     file = ls_checkpoints_find(c, name);
     if (file != NULL && resume_at(&s->ask.held, file) > 0 && file->position >= s->ask.position &&
         file->generation == s->t->config.generation &&

@@ -63,5 +63,11 @@ int ls_checkpoint_file_write(const struct ls_checkpoint_job *job, const struct l
 int ls_checkpoint_file_read(const struct ls_checkpoint_job *job, const char *path, uint32_t sessions_max,
                             struct ls_image *image, char *error);
 int ls_checkpoint_file_verify(const char *path, struct ls_checkpoint_info *info, char *error);
+int ls_checkpoint_file_info(const char *path, struct ls_checkpoint_info *info, char *error); /* the header alone */
+
+/* How files are called in data_dir/checkpoints: "checkpoint-GENERATION-SEQ.lsc". False: `name` is none of those. */
+#define LS_CHECKPOINT_NAME_MAX 64
+void ls_checkpoint_name(uint32_t generation, uint64_t seq, char name[LS_CHECKPOINT_NAME_MAX]);
+bool ls_checkpoint_name_read(const char *name, uint32_t *generation, uint64_t *seq);
 
 #endif

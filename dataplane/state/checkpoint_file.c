@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -298,4 +299,30 @@ int ls_checkpoint_file_verify(const char *path, struct ls_checkpoint_info *info,
     if (code != 0)
         return code;
     return file_close(&f, ls_checkpoint_verify(&f.source, info), path, error);
+}
+
+int ls_checkpoint_file_info(const char *path, struct ls_checkpoint_info *info, char *error)
+{
+    struct file_source f;
+    int code = file_open(&f, path, error);
+    if (code != 0)
+        return code;
+    code = ls_checkpoint_info_read(&f.source, info);
+    close(f.fd);
+    free(f.buffer);
+    return code == 0 ? 0 : say(error, code, "cannot use checkpoint", path, read_hint(code));
+}
+
+void ls_checkpoint_name(uint32_t generation, uint64_t seq, char name[LS_CHECKPOINT_NAME_MAX])
+{
+    snprintf(name, LS_CHECKPOINT_NAME_MAX, "checkpoint-%" PRIu32 "-%" PRIu64 ".lsc", generation, seq);
+}
+
+bool ls_checkpoint_name_read(const char *name, uint32_t *generation, uint64_t *seq)
+{
+    char again[LS_CHECKPOINT_NAME_MAX];
+    if (sscanf(name, "checkpoint-%" SCNu32 "-%" SCNu64 ".lsc", generation, seq) != 2)
+        return false;
+    ls_checkpoint_name(*generation, *seq, again);
+    return strcmp(name, again) == 0;
 }

@@ -171,7 +171,7 @@ static void test_prune(void **state)
 
     (void)state;
     for (uint64_t seq = 1; seq <= 6; seq++) {
-        ls_checkpoints_name(1, seq, name);
+        ls_checkpoint_name(1, seq, name);
         rig_write(at(name), RIG_CLUSTER, 1, seq, 10);
     }
     begin();

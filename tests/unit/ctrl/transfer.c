@@ -221,7 +221,7 @@ static char *put(uint16_t node, uint64_t seq, uint64_t bytes)
     static char path[LS_CHECKPOINTS_PATH_MAX];
     char name[LS_CHECKPOINT_NAME_MAX];
 
-    ls_checkpoints_name(1, seq, name);
+    ls_checkpoint_name(1, seq, name);
     (void)ls_checkpoints_path(end[node].checkpoints, name, path);
     rig_write(path, RIG_CLUSTER, 1, seq, bytes);
     assert_int_equal(ls_checkpoints_scan(end[node].checkpoints), 0);
