@@ -390,7 +390,7 @@ static void *ctrl(void *user)
                             "Connection: close\r\n\r\n%s",
                             code, strlen(body), body);
         if (code != 0)
-            (void)!write(fd, answer, (size_t)size);
+            (void)!send(fd, answer, (size_t)size, MSG_NOSIGNAL); /* whoever was interrupted has gone */
         close(fd);
     }
 }
