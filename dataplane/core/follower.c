@@ -15,7 +15,9 @@
 static uint16_t own_flags(const struct ls_replica *r)
 {
     uint16_t flags = r->counts || ls_mutant(OUTSIDE_ACKS) ? 0 : LS_ACK_JOINING;
-    return ls_durable_is_asked(r) ? flags | LS_ACK_DURABLE : flags;
+    if (ls_durable_is_asked(r))
+        flags |= LS_ACK_DURABLE;
+    return r->config.resumed ? flags | LS_ACK_RESUMED : flags;
 }
 
 /* ---- verification ---- */

@@ -83,7 +83,7 @@ struct ls_replica *ls_replica_create(const struct ls_replica_config *config, str
         r->commit = log->base;
     r->commit_seq = ls_log_seq_at(log, r->commit) - 1;
     r->durable = atomic_load_explicit(&seam->durable, memory_order_relaxed);
-    r->told_change = log->memberships_changes;
+    r->told_change = log->memberships_changes - (log->memberships > 0); /* what was read back is told like any other */
     ls_standing_follow(r);
     ls_repair_reset(&r->repair, r->config.reorder_min_ns * 2);
     atomic_store_explicit(&seam->epoch, r->epoch, memory_order_relaxed);

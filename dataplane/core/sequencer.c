@@ -217,12 +217,12 @@ static void parting_answer(struct ls_replica *r, struct ls_peer *peer, const str
 
 /* In one epoch one incarnation of a node is listened to. First contact names it, for one that counts was admitted in
  * this epoch by this sequencer, or before, so that no older one has spoken in this epoch; one that is joining must have
- * been admitted here. One that answers for its disk alone may come back with its log and needs no admission: what the
- * older one acknowledged is forgotten in the same step, and said again by the new one as it finds it (M4). */
+ * been admitted here. One that came back with its log, and whom its ctrl lets count, needs no admission: what the older
+ * one acknowledged is forgotten in the same step, and said again by the new one as it finds it (M4). */
 static bool incarnation_accept(struct ls_replica *r, struct ls_peer *peer, uint64_t incarnation, bool joining,
-                               bool durable)
+                               bool resumed)
 {
-    if (peer->bound && incarnation > peer->incarnation && !joining && durable)
+    if (peer->bound && incarnation > peer->incarnation && !joining && resumed)
         ls_change_replace(r, peer, incarnation);
     if ((!peer->bound && !joining) || ls_mutant(INCARNATION_IGNORED)) {
         peer->incarnation = incarnation;
@@ -238,7 +238,7 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
     bool joining = (ack->flags & LS_ACK_JOINING) && !ls_mutant(JOINER_COUNTS);
     ls_count(r->counters, acks_in);
     bool durable = (ack->flags & LS_ACK_DURABLE) != 0;
-    if (!incarnation_accept(r, peer, header->incarnation, joining, durable)) {
+    if (!incarnation_accept(r, peer, header->incarnation, joining, (ack->flags & LS_ACK_RESUMED) != 0)) {
         ls_count(r->counters, drop_incarnation);
         return;
     }

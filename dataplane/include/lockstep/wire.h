@@ -99,6 +99,7 @@ static_assert(sizeof(struct ls_order_body) == 40, "wire layout");
 #define LS_ACK_READ     0x0002 /* `question` asks for a read index */
 #define LS_ACK_JOINING  0x0004 /* from a replica that is not admitted yet: it is served, it never counts */
 #define LS_ACK_DURABLE  0x0008 /* it answers for `durable` alone: what it only holds may be gone after a power cut */
+#define LS_ACK_RESUMED  0x0010 /* this incarnation began with all that the node ever acknowledged */
 
 struct ls_epoch_row {
     uint64_t epoch;

@@ -283,8 +283,22 @@ static void one_that_resumed_may_count(void **state)
     }
 }
 
-/* A new incarnation that counts and answers for its disk takes the place of the one before it, whose word is forgotten
- * and heard no more. Of one that does not, nothing is taken: it would have to be admitted. */
+/* Who the members are, control hears of a log that came back as of any other. */
+static void members_of_a_log_that_came_back_are_told(void **state)
+{
+    (void)state;
+    struct rig *rig = begin(LS_DURABLE_JOURNAL);
+    struct ls_event event = {0};
+    lead(rig);
+    rig_again(rig, true);
+    rig_turn(rig, 0);
+    assert_true(rig_event(rig, LS_EVENT_MEMBERS, &event));
+    assert_int_equal(event.members.count, 3);
+    end(rig);
+}
+
+/* A new incarnation that counts and began with all that the node acknowledged takes the place of the one before it,
+ * whose word is forgotten and heard no more. Of one that does not, nothing is taken: it would have to be admitted. */
 static void a_resumed_follower_is_taken(void **state)
 {
     (void)state;
@@ -295,11 +309,11 @@ static void a_resumed_follower_is_taken(void **state)
     ack(rig, 2, opened, opened, LS_ACK_DURABLE);
     assert_int_equal(atomic_load(&rig->page.acked[2]), opened);
     struct rig_from again = {.node = 2, .incarnation = 23, .epoch = 1};
-    rig_ack(rig, again, (struct ls_ack_body){.question = 1});
+    rig_ack(rig, again, (struct ls_ack_body){.question = 1, .flags = LS_ACK_DURABLE});
     rig_turn(rig, 0);
     assert_int_equal(rig_count(rig, LS_COUNT_drop_incarnation), 1);
     assert_int_equal(atomic_load(&rig->page.acked[2]), opened);
-    rig_ack(rig, again, (struct ls_ack_body){.question = 1, .flags = LS_ACK_DURABLE});
+    rig_ack(rig, again, (struct ls_ack_body){.question = 1, .flags = LS_ACK_DURABLE | LS_ACK_RESUMED});
     rig_turn(rig, 0);
     assert_int_equal(rig_count(rig, LS_COUNT_drop_incarnation), 1);
     assert_int_equal(atomic_load(&rig->page.acked[2]), 0);
@@ -327,6 +341,7 @@ int main(void)
         cmocka_unit_test(the_ring_waits_for_the_disk),
         cmocka_unit_test(a_disk_that_fails_halts),
         cmocka_unit_test(one_that_resumed_may_count),
+        cmocka_unit_test(members_of_a_log_that_came_back_are_told),
         cmocka_unit_test(a_resumed_follower_is_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,6 +73,13 @@ void rig_start_outside(struct rig *rig)
     rig_start_durable(rig, LS_DURABLE_MEMORY, false);
 }
 
+static void replica_make(struct rig *rig)
+{
+    rig->replica = ls_replica_create(&rig->config, &rig->log, &rig->seam, &rig->io, &rig_machine, NULL, &rig->page,
+                                     &rig->counters);
+    assert_non_null(rig->replica);
+}
+
 void rig_start_durable(struct rig *rig, enum ls_durability durability, bool resumed)
 {
     memset(rig, 0, sizeof(*rig));
@@ -93,9 +100,16 @@ void rig_start_durable(struct rig *rig, enum ls_durability durability, bool resu
                                              .sessions_max = 16,
                                              .window = 8,
                                              .op_max = 16 * 1024};
-    rig->replica = ls_replica_create(&rig->config, &rig->log, &rig->seam, &rig->io, &rig_machine, NULL, &rig->page,
-                                     &rig->counters);
-    assert_non_null(rig->replica);
+    replica_make(rig);
+}
+
+void rig_again(struct rig *rig, bool resumed)
+{
+    ls_replica_destroy(rig->replica);
+    rig_events_empty(rig);
+    rig->config.resumed = resumed;
+    rig->config.incarnation++;
+    replica_make(rig);
 }
 
 struct ls_membership rig_members(uint32_t nodes)

@@ -151,7 +151,7 @@ static const struct damage damages[] = {
     {"order: log shorter than the bytes", SAMPLE_ORDER, ORDER(last), 71, DROP(body)},
 
     {"ack: epoch 0", SAMPLE_ACK, HEADER(epoch), 0, DROP(epoch_old)},
-    {"ack: flags unknown", SAMPLE_ACK, ACK(flags), 17, DROP(body)},
+    {"ack: flags unknown", SAMPLE_ACK, ACK(flags), 33, DROP(body)},
     {"ack: a read asked by one that is joining", SAMPLE_ACK, ACK(flags), 7, DROP(body)},
     {"ack: reserved field", SAMPLE_ACK, ACK(zero), 1, DROP(body)},
     {"ack: durable beyond position", SAMPLE_ACK, ACK(durable), 1001, DROP(body)},
