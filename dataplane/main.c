@@ -7,10 +7,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,32 +27,22 @@
 #include "control/link.h"
 #include "control/page.h"
 #include "control/telemetry.h"
+#include "journal/restart.h"
 #include "net/dpdk.h"
 #include "net/fault.h"
+#include "options.h"
 #include "workers/apply.h"
 #include "workers/gp.h"
+#include "workers/journal.h"
 #include "workers/lcore.h"
 #include "workers/net.h"
 #include "workers/urgent.h"
-
-struct options {
-    const char *config;
-    const char *counters;
-    uint64_t node;
-    uint64_t incarnation;
-    uint64_t promise;
-    uint64_t counts;
-    uint64_t generation; /* 0: the cluster file's */
-    uint64_t control_fd;
-    bool check_config;
-    bool has_control_fd;
-};
 
 /* Everything that one dataplane is made of. Static: one a process, and too large for a stack. */
 static struct node {
     struct ls_config config;
     const struct ls_config_node *self;
-    struct options options;
+    struct ls_options options;
     int lock_fd;
     bool hugepages;
     struct ls_counters_page *page;
@@ -70,127 +58,20 @@ static struct node {
     struct ls_view_holder view;
     struct ls_net_worker net;
     struct ls_apply_worker apply;
+    struct ls_restart restart; /* the journal, where there is one */
+    struct ls_journal_worker journal;
     struct ls_lcore lcore[2];
     uint32_t lcores;
     _Atomic bool stop; /* main; workers read */
     struct ls_link link;
 } node;
 
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void say(const char *format, ...)
-{
-    va_list list;
-
-    fprintf(stderr, "lockstep-dataplane: ");
-    va_start(list, format);
-    vfprintf(stderr, format, list);
-    va_end(list);
-    fputc('\n', stderr);
-}
-
-static const char usage[] =
-    "Usage: lockstep-dataplane --config FILE --node N --incarnation I --promise E --control-fd FD --counters PATH\n"
-    "                          [--counts C] [--generation G]\n"
-    "       lockstep-dataplane --check-config --config FILE [--node N]\n"
-    "\n"
-    "  --config FILE     the cluster file\n"
-    "  --node N          which of its nodes this is\n"
-    "  --incarnation I   number of this start, raised durably by lockstep-ctrl before each\n"
-    "  --promise E       epoch to begin sealed at\n"
-    "  --counts C        incarnation that may count by the durable record; 0: none\n"
-    "  --generation G    of the cluster, where it is another than the cluster file's (after a recovery)\n"
-    "  --control-fd FD   listening SEQPACKET socket for lockstep-ctrl, which starts this program\n"
-    "  --counters PATH   where to make the counters page\n"
-    "  --check-config    only say whether the cluster file is right; with --node, whether this machine is, too\n";
-
-static bool number_parse(const char *name, const char *text, uint64_t max, uint64_t *number)
-{
-    char *end;
-
-    errno = 0;
-    *number = strtoull(text, &end, 10);
-    if (errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0' && *number <= max)
-        return true;
-    say("--%s: \"%s\" is not allowed: a number up to %" PRIu64, name, text, max);
-    return false;
-}
-
-static bool options_parse(int argc, char **argv, struct options *options)
-{
-    static const struct option known[] = {{"config", required_argument, NULL, 'c'},
-                                          {"node", required_argument, NULL, 'n'},
-                                          {"incarnation", required_argument, NULL, 'i'},
-                                          {"promise", required_argument, NULL, 'p'},
-                                          {"counts", required_argument, NULL, 'C'},
-                                          {"generation", required_argument, NULL, 'g'},
-                                          {"control-fd", required_argument, NULL, 'f'},
-                                          {"counters", required_argument, NULL, 'o'},
-                                          {"check-config", no_argument, NULL, 'k'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
-    bool ok = true;
-    int option;
-
-    while (ok && (option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            options->config = optarg;
-            break;
-        case 'n':
-            ok = number_parse("node", optarg, LS_NODE_ID_MAX, &options->node);
-            break;
-        case 'i':
-            ok = number_parse("incarnation", optarg, UINT64_MAX - 1, &options->incarnation);
-            break;
-        case 'p':
-            ok = number_parse("promise", optarg, UINT64_MAX - 1, &options->promise);
-            break;
-        case 'C':
-            ok = number_parse("counts", optarg, UINT64_MAX - 1, &options->counts);
-            break;
-        case 'g':
-            ok = number_parse("generation", optarg, UINT32_MAX, &options->generation);
-            break;
-        case 'f':
-            ok = options->has_control_fd = number_parse("control-fd", optarg, 1 << 20, &options->control_fd);
-            break;
-        case 'o':
-            options->counters = optarg;
-            break;
-        case 'k':
-            options->check_config = true;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            exit(0);
-        default:
-            ok = false;
-        }
-    }
-    if (ok && optind < argc) {
-        say("\"%s\" is not understood", argv[optind]);
-        ok = false;
-    }
-    if (ok && options->config == NULL) {
-        say("--config is missing");
-        ok = false;
-    }
-    if (ok && !options->check_config &&
-        (options->node == 0 || options->incarnation == 0 || !options->has_control_fd || options->counters == NULL)) {
-        say("--node, --incarnation, --control-fd and --counters are needed: this program is started by lockstep-ctrl");
-        ok = false;
-    }
-    if (!ok)
-        fputs("\n", stderr), fputs(usage, stderr);
-    return ok;
-}
-
 static bool config_load(void)
 {
     char error[LS_CONFIG_ERROR_MAX], list[128];
 
     if (ls_config_load(&node.config, node.options.config, error) != 0) {
-        say("%s", error);
+        ls_say("%s", error);
         return false;
     }
     if (node.options.generation != 0)
@@ -199,8 +80,8 @@ static bool config_load(void)
         return true;
     node.self = ls_config_find(&node.config, (uint16_t)node.options.node);
     if (node.self == NULL)
-        say("--node %" PRIu64 ": %s has no such node, only %s", node.options.node, node.options.config,
-            ls_config_node_list(&node.config, list, sizeof(list)));
+        ls_say("--node %" PRIu64 ": %s has no such node, only %s", node.options.node, node.options.config,
+               ls_config_node_list(&node.config, list, sizeof(list)));
     return node.self != NULL;
 }
 
@@ -211,9 +92,9 @@ static bool machine_check(void)
 
     ls_checks_run(&node.config, node.self, "", &checks);
     for (uint32_t i = 0; i < checks.problems; i++)
-        say("%s", checks.problem[i]);
+        ls_say("%s", checks.problem[i]);
     for (uint32_t i = 0; i < checks.notes; i++)
-        say("note: %s", checks.note[i]);
+        ls_say("note: %s", checks.note[i]);
     node.hugepages = checks.hugepages;
     return checks.problems == 0;
 }
@@ -227,20 +108,20 @@ static bool lock_take(void)
     snprintf(path, sizeof(path), "%s/dataplane.lock", node.self->data_dir);
     node.lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (node.lock_fd < 0) {
-        say("%s cannot be opened: %s (mkdir -p %s)", path, strerror(errno), node.self->data_dir);
+        ls_say("%s cannot be opened: %s (mkdir -p %s)", path, strerror(errno), node.self->data_dir);
         return false;
     }
     if (flock(node.lock_fd, LOCK_EX | LOCK_NB) != 0) {
         length = read(node.lock_fd, pid, sizeof(pid) - 1);
         if (length > 0 && pid[length - 1] == '\n')
             pid[length - 1] = '\0';
-        say("another dataplane of node %u runs on this machine (pid %s holds %s): stop it first", node.self->id,
-            length > 0 ? pid : "unknown", path);
+        ls_say("another dataplane of node %u runs on this machine (pid %s holds %s): stop it first", node.self->id,
+               length > 0 ? pid : "unknown", path);
         return false;
     }
     snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
     if (ftruncate(node.lock_fd, 0) != 0 || write(node.lock_fd, pid, strlen(pid)) != (ssize_t)strlen(pid)) {
-        say("%s cannot be written: %s", path, strerror(errno));
+        ls_say("%s cannot be written: %s", path, strerror(errno));
         return false;
     }
     return true;
@@ -262,17 +143,17 @@ static bool port_open(void)
     config.device = ls_eal_device_name(node.self->device, device);
     if (ls_dpdk_port_create(&config, &node.page->worker[LS_WORKER_NET].counters, &node.port, error, sizeof(error)) !=
         0) {
-        say("%s", error);
+        ls_say("%s", error);
         return false;
     }
     ls_dpdk_port_facts(node.port, &facts);
     ls_dpdk_port_link(node.port, &link);
-    say("port %s: driver %s, MAC %02x:%02x:%02x:%02x:%02x:%02x, MTU %u, link %s, UDP checksums by %s", device,
-        facts.driver, facts.mac[0], facts.mac[1], facts.mac[2], facts.mac[3], facts.mac[4], facts.mac[5], facts.mtu,
-        link.is_up ? "up" : "down", facts.sums_tx ? "the device" : "software");
+    ls_say("port %s: driver %s, MAC %02x:%02x:%02x:%02x:%02x:%02x, MTU %u, link %s, UDP checksums by %s", device,
+           facts.driver, facts.mac[0], facts.mac[1], facts.mac[2], facts.mac[3], facts.mac[4], facts.mac[5], facts.mtu,
+           link.is_up ? "up" : "down", facts.sums_tx ? "the device" : "software");
     node.fault = ls_fault_create(ls_dpdk_port_port(node.port), 0, &node.page->worker[LS_WORKER_NET].counters);
     if (node.fault == NULL) {
-        say("no memory for the fault decorator: %s", strerror(errno));
+        ls_say("no memory for the fault decorator: %s", strerror(errno));
         return false;
     }
     for (uint32_t i = 0; i < node.config.nodes; i++)
@@ -289,28 +170,102 @@ static bool state_create(struct ls_machine **machine)
 
     error = ls_log_init(&node.log, node.config.log_size);
     if (error != 0) {
-        say("no memory for a log of %" PRIu64 " bytes: %s: lower limits.log_size", node.config.log_size,
-            strerror(-error));
+        ls_say("no memory for a log of %" PRIu64 " bytes: %s: lower limits.log_size", node.config.log_size,
+               strerror(-error));
         return false;
     }
     error = ls_seam_init(&node.seam, node.config.sessions);
     if (error != 0) {
-        say("no memory for %u sessions: %s: lower limits.sessions", node.config.sessions, strerror(-error));
+        ls_say("no memory for %u sessions: %s: lower limits.sessions", node.config.sessions, strerror(-error));
         return false;
     }
     error = ls_gp_start(&node.gp, &node.seam.applied_seq);
     if (error != 0) {
-        say("the grace-period thread cannot be started: %s", strerror(-error));
+        ls_say("the grace-period thread cannot be started: %s", strerror(-error));
         return false;
     }
     node.type = node.config.machine == LS_MACHINE_KV ? &ls_kv : &ls_echo;
     *machine = node.type->create(&limits, &node.gp.grace);
     if (*machine == NULL) {
-        say("state machine %s: no memory for %" PRIu64 " keys and %" PRIu64 " bytes: %s: lower limits.keys or "
-            "limits.bytes",
-            node.type->name, limits.keys, limits.bytes, strerror(errno));
+        ls_say("state machine %s: no memory for %" PRIu64 " keys and %" PRIu64 " bytes: %s: lower limits.keys or "
+               "limits.bytes",
+               node.type->name, limits.keys, limits.bytes, strerror(errno));
         return false;
     }
+    return true;
+}
+
+static bool executor_create(struct ls_machine *machine)
+{
+    const struct ls_config *config = &node.config;
+    struct ls_executor_config executor = {
+        .cluster = config->cluster,
+        .generation = config->generation,
+        .group = config->group,
+        .node = node.self->id,
+        .incarnation = node.options.incarnation,
+        .sessions_max = config->sessions,
+        .window = config->window,
+        .durability = config->durability,
+    };
+
+    node.executor = ls_executor_create(&executor, &node.log, &node.seam, ls_dpdk_port_apply_io(node.port), node.type,
+                                       machine, &node.page->replica, &node.page->worker[LS_WORKER_APPLY].counters);
+    if (node.executor == NULL)
+        ls_say("the executor cannot be made: %s", strerror(errno));
+    return node.executor != NULL;
+}
+
+static void line_say(const char *line)
+{
+    ls_say("%s", line);
+}
+
+static double seconds(uint64_t ns)
+{
+    return (double)ns / 1e9;
+}
+
+/* State and log as the disk has them. */
+static bool journal_restart(struct ls_machine **machine)
+{
+    const struct ls_config *config = &node.config;
+    const struct ls_restart *restart = &node.restart;
+    struct ls_restart_config c = {
+        .data_dir = node.self->data_dir,
+        .identity = {.cluster = config->cluster,
+                     .generation = config->generation,
+                     .group = config->group,
+                     .node = node.self->id,
+                     .segment_size = config->journal_segment},
+        .incarnation = node.options.incarnation,
+        .counts = node.options.counts,
+        .promise = node.options.promise,
+        .behind = config->durability == LS_DURABLE_ASYNC,
+        .type = node.type,
+        .limits = {.keys = config->keys, .bytes = config->bytes},
+        .grace = &node.gp.grace,
+        .sessions_max = config->sessions,
+        .log = &node.log,
+        .seam = &node.seam,
+        .executor = node.executor,
+        .say = line_say,
+    };
+    char error[LS_RESTART_ERROR_MAX];
+
+    atomic_store_explicit(&node.page->journal.durability, config->durability, memory_order_relaxed);
+    if (config->durability == LS_DURABLE_MEMORY)
+        return true;
+    if (ls_restart(&c, machine, &node.restart, error) != 0) {
+        ls_say("%s", error);
+        return false;
+    }
+    if (restart->checkpoint_seq != 0)
+        ls_say("checkpoint at seq %" PRIu64 ": %.1f MiB restored in %.2f s", restart->checkpoint_seq,
+               (double)restart->checkpoint_bytes / 1048576, seconds(restart->checkpoint_ns));
+    ls_say("journal in %s: %.1f MiB of log read in %.2f s, up to seq %" PRIu64 "%s", node.self->data_dir,
+           (double)restart->log_bytes / 1048576, seconds(restart->log_ns), node.log.last_seq,
+           restart->resumed ? ", all that this node acknowledged" : "");
     return true;
 }
 
@@ -338,30 +293,15 @@ static bool replica_create(struct ls_machine *machine)
         .question_ns = config->question_ns,
         .pull_idle_ns = config->pull_idle_ns,
         .inflight_max = config->inflight_max,
-    };
-    struct ls_executor_config executor = {
-        .cluster = config->cluster,
-        .generation = config->generation,
-        .group = config->group,
-        .node = node.self->id,
-        .incarnation = node.options.incarnation,
-        .sessions_max = config->sessions,
-        .window = config->window,
+        .durability = config->durability,
+        .resumed = node.restart.resumed,
     };
 
     node.replica = ls_replica_create(&replica, &node.log, &node.seam, &ls_fault_port(node.fault)->io, node.type,
                                      machine, &node.page->replica, &node.page->worker[LS_WORKER_NET].counters);
-    if (node.replica == NULL) {
-        say("the replica cannot be made: %s", strerror(errno));
-        return false;
-    }
-    node.executor = ls_executor_create(&executor, &node.log, &node.seam, ls_dpdk_port_apply_io(node.port), node.type,
-                                       machine, &node.page->replica, &node.page->worker[LS_WORKER_APPLY].counters);
-    if (node.executor == NULL) {
-        say("the executor cannot be made: %s", strerror(errno));
-        return false;
-    }
-    return true;
+    if (node.replica == NULL)
+        ls_say("the replica cannot be made: %s", strerror(errno));
+    return node.replica != NULL;
 }
 
 /* ---- workers ---- */
@@ -382,6 +322,14 @@ static uint64_t apply_next(void *self, uint64_t now_ns)
 {
     return ls_apply_next_ns(self, now_ns);
 }
+static uint32_t journal_poll(void *self, uint64_t now_ns)
+{
+    return ls_journal_worker_poll(self, now_ns);
+}
+static uint64_t journal_next(void *self, uint64_t now_ns)
+{
+    return ls_journal_worker_next_ns(self, now_ns);
+}
 static uint64_t fault_next(void *fault)
 {
     return ls_fault_next_ns(fault);
@@ -398,6 +346,30 @@ static struct ls_worker *worker_add(struct ls_lcore *lcore, enum ls_worker_id id
 
     worker->page = &node.page->worker[id];
     return worker;
+}
+
+/* Behind net on net's core: what a burst brought is on its way to the disk in the same turn. */
+static void journal_prepare(struct ls_lcore *of_net)
+{
+    struct ls_worker *worker;
+    int error;
+
+    if (node.restart.journal == NULL)
+        return;
+    error = of_net->idle == LS_IDLE_SLEEP ? ls_uring_wake_by(node.restart.uring, of_net->waker.fd) : 0;
+    if (error != 0)
+        ls_say("note: idle: sleep: the journal's disk cannot wake a worker (%s), which therefore does not sleep while "
+               "it writes",
+               strerror(-error));
+    node.journal = (struct ls_journal_worker){.journal = node.restart.journal,
+                                              .log = &node.log,
+                                              .seam = &node.seam,
+                                              .page = &node.page->journal,
+                                              .keep = node.config.journal_keep};
+    worker = worker_add(of_net, LS_WORKER_JOURNAL);
+    worker->poll = journal_poll;
+    worker->next_ns = journal_next;
+    worker->self = &node.journal;
 }
 
 static bool workers_prepare(void)
@@ -419,7 +391,7 @@ static bool workers_prepare(void)
         lcore->sleep_max_ns = LS_IDLE_SLEEP_MAX_NS;
         error = ls_waker_init(&lcore->waker);
         if (error != 0) {
-            say("no file descriptor for a worker: %s", strerror(-error));
+            ls_say("no file descriptor for a worker: %s", strerror(-error));
             return false;
         }
     }
@@ -427,8 +399,8 @@ static bool workers_prepare(void)
     if (of_net->port_fd < 0)
         of_net->sleep_max_ns = LS_IDLE_NAP_NS;
     if (sleeps && of_net->port_fd < 0)
-        say("note: idle: sleep: this driver cannot wake a worker, which therefore looks every %llu us",
-            LS_IDLE_NAP_NS / 1000);
+        ls_say("note: idle: sleep: this driver cannot wake a worker, which therefore looks every %llu us",
+               LS_IDLE_NAP_NS / 1000);
     node.net = (struct ls_net_worker){.replica = node.replica,
                                       .port = ls_fault_port(node.fault),
                                       .seam = &node.seam,
@@ -442,6 +414,7 @@ static bool workers_prepare(void)
     worker->poll = net_poll;
     worker->next_ns = net_next;
     worker->self = &node.net;
+    journal_prepare(of_net);
     worker = worker_add(of_apply, LS_WORKER_APPLY);
     worker->poll = apply_poll;
     worker->next_ns = apply_next;
@@ -493,7 +466,7 @@ static bool bulk_start(struct ls_machine *machine)
     int error = ls_bulk_start(&node.bulk, &bulk, machine);
 
     if (error != 0)
-        say("the bulk thread cannot be started: %s", strerror(-error));
+        ls_say("the bulk thread cannot be started: %s", strerror(-error));
     return error == 0;
 }
 
@@ -504,10 +477,12 @@ static bool control_prepare(struct ls_machine *machine)
     int error = ls_waker_init(&link->waker);
 
     if (error != 0) {
-        say("no file descriptor for the control thread: %s", strerror(-error));
+        ls_say("no file descriptor for the control thread: %s", strerror(-error));
         return false;
     }
     link->promise = node.options.promise;
+    link->resumed = node.restart.resumed;
+    link->verified = node.restart.journal != NULL ? &node.journal.verified : NULL;
     link->faults_allowed = node.config.faults_allowed;
     link->seam = &node.seam;
     link->log = &node.log;
@@ -525,13 +500,13 @@ static bool control_prepare(struct ls_machine *machine)
     link->buffers_user = node.port;
     error = ls_link_init(link, (int)node.options.control_fd, node.self->id, node.options.incarnation);
     if (error != 0) {
-        say("--control-fd %" PRIu64 " cannot be listened on: %s", node.options.control_fd, strerror(-error));
+        ls_say("--control-fd %" PRIu64 " cannot be listened on: %s", node.options.control_fd, strerror(-error));
         return false;
     }
     ls_view_init(&node.view, &node.gp.grace, &view);
     error = ls_telemetry_register(node.page, &node.view);
     if (error != 0)
-        say("note: DPDK telemetry has no lockstep commands: %s", strerror(-error));
+        ls_say("note: DPDK telemetry has no lockstep commands: %s", strerror(-error));
     return bulk_start(machine);
 }
 
@@ -552,7 +527,7 @@ static bool is_stopped(void)
 {
     if (!atomic_load_explicit(&node.link.stop, memory_order_acquire))
         return false;
-    say("stopped before it was ready");
+    ls_say("stopped before it was ready");
     return true;
 }
 
@@ -571,11 +546,11 @@ static bool control_fd_check(void)
 
     if (type == SOCK_SEQPACKET && socket_option(SO_ACCEPTCONN) == 1)
         return true;
-    say("--control-fd %" PRIu64 ": not a listening SEQPACKET socket (%s): this program is started by lockstep-ctrl",
-        node.options.control_fd,
-        type == SOCK_SEQPACKET ? "it does not listen"
-        : type >= 0            ? "a socket of another type"
-                               : strerror(errno));
+    ls_say("--control-fd %" PRIu64 ": not a listening SEQPACKET socket (%s): this program is started by lockstep-ctrl",
+           node.options.control_fd,
+           type == SOCK_SEQPACKET ? "it does not listen"
+           : type >= 0            ? "a socket of another type"
+                                  : strerror(errno));
     return false;
 }
 
@@ -589,20 +564,20 @@ static bool start(void)
     node.page = ls_page_create(node.options.counters, node.config.cluster, node.self->id, node.options.incarnation,
                                error, sizeof(error));
     if (node.page == NULL) {
-        say("%s", error);
+        ls_say("%s", error);
         return false;
     }
     signals_prepare();
     if (ls_eal_start(&node.config, node.self, node.hugepages, error, sizeof(error)) != 0) {
-        say("%s", error);
+        ls_say("%s", error);
         return false;
     }
-    say("node %u of cluster %s, incarnation %" PRIu64 ": %s, IOMMU %s, cores net %u apply %u, state machine %s",
-        node.self->id, node.config.name, node.options.incarnation, node.hugepages ? "huge pages" : "no huge pages",
-        ls_checks_has_iommu("") ? "yes" : "no", node.self->lcore_net, node.self->lcore_apply,
-        node.config.machine == LS_MACHINE_KV ? "kv" : "echo");
-    if (!is_stopped() && port_open() && !is_stopped() && state_create(&machine) && replica_create(machine) &&
-        workers_prepare() && control_prepare(machine))
+    ls_say("node %u of cluster %s, incarnation %" PRIu64 ": %s, IOMMU %s, cores net %u apply %u, state machine %s",
+           node.self->id, node.config.name, node.options.incarnation, node.hugepages ? "huge pages" : "no huge pages",
+           ls_checks_has_iommu("") ? "yes" : "no", node.self->lcore_net, node.self->lcore_apply,
+           node.config.machine == LS_MACHINE_KV ? "kv" : "echo");
+    if (!is_stopped() && port_open() && !is_stopped() && state_create(&machine) && executor_create(machine) &&
+        journal_restart(&machine) && replica_create(machine) && workers_prepare() && control_prepare(machine))
         return true;
     ls_eal_stop();
     return false;
@@ -614,7 +589,7 @@ static bool workers_run(void)
         int error = ls_eal_launch(i, lcore_run, &node.lcore[i]);
 
         if (error != 0) {
-            say("a worker cannot be started on core %u: %s", node.lcore[i].cpu, strerror(-error));
+            ls_say("a worker cannot be started on core %u: %s", node.lcore[i].cpu, strerror(-error));
             return false;
         }
     }
@@ -635,6 +610,8 @@ static bool stop(void)
     for (uint32_t i = 0; i < node.lcores; i++)
         ls_waker_wake(&node.lcore[i].waker);
     ls_eal_wait();
+    if (!ls_restart_end(&node.restart))
+        ls_say("the journal could not be brought to an end in good order: the next start reads all of it");
     ls_executor_destroy(node.executor);
     while (ls_spsc_pop(&node.seam.replies, &frame)) { /* finished by apply, not sent by net */
         struct ls_io *io = ls_dpdk_port_apply_io(node.port);
@@ -646,7 +623,7 @@ static bool stop(void)
     ls_fault_destroy(node.fault);
     ls_dpdk_port_stop(node.port);
     ls_dpdk_port_buffers(node.port, &free_buffers, &total);
-    say("buffers: taken %u returned %u", total, free_buffers);
+    ls_say("buffers: taken %u returned %u", total, free_buffers);
     atomic_store_explicit(&node.page->buffers_free, free_buffers, memory_order_relaxed);
     ls_dpdk_port_destroy(node.port);
     ls_gp_stop(&node.gp);
@@ -660,7 +637,7 @@ static bool stop(void)
 
 int main(int argc, char **argv)
 {
-    if (!options_parse(argc, argv, &node.options))
+    if (!ls_options_parse(argc, argv, &node.options))
         return 2;
     if (!config_load())
         return 2;

@@ -129,7 +129,6 @@ json_t *cli_bytes_json(struct ls_kv_bytes bytes);
 void cli_print_escaped(FILE *out, struct ls_kv_bytes bytes);
 /* In place; false: a backslash with nothing that is known behind it. */
 bool cli_unescape(char *text, size_t *length);
-const char *cli_durability_name(uint8_t durability);
 
 /* ---- connect.c ---- */
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <lockstep/counters.h>
+
 #include "cli.h"
 
 static struct ls_kv_bytes text_bytes(const char *text)
@@ -58,7 +60,7 @@ static void print_outcome(const struct cli *cli, const struct ls_reply *reply, c
     if (cli->json) {
         json_t *json = json_pack("{s:s, s:I, s:I, s:s, s:i}", "status", ls_status_name(reply->status), "seq",
                                  (json_int_t)reply->seq, "version", (json_int_t)result->version, "durability",
-                                 cli_durability_name(reply->durability), "retries", reply->retries);
+                                 ls_durability_name(reply->durability), "retries", reply->retries);
         if (number && reply->status == LS_STATUS_OK)
             (void)json_object_set_new(json, "number", json_integer((json_int_t)result->number));
         cli_print_json(json);

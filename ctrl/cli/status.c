@@ -148,10 +148,13 @@ static void print_node(const struct cli *cli, const json_t *status)
     if (json_is_string(json_object_get(dataplane, "halt")))
         printf("Halted: %s\n", text(dataplane, "halt"));
     printf("Log: seq %" JSON_INTEGER_FORMAT " last, %" JSON_INTEGER_FORMAT " applied; position %" JSON_INTEGER_FORMAT
-           " last, %" JSON_INTEGER_FORMAT " committed; time %.3f s; digest %s at %" JSON_INTEGER_FORMAT "\n\n",
+           " last, %" JSON_INTEGER_FORMAT " committed; time %.3f s; digest %s at %" JSON_INTEGER_FORMAT "\n",
            number(dataplane, "last_seq"), number(dataplane, "applied_seq"), number(dataplane, "last"),
            number(dataplane, "commit"), (double)number(dataplane, "log_time") / 1e9, text(dataplane, "digest"),
            number(dataplane, "digest_seq"));
+    if (json_is_string(json_object_get(dataplane, "durability")))
+        printf("Durability: %s. A power cut of all nodes could take: %s\n\n", text(dataplane, "durability"),
+               text(dataplane, "could_lose"));
     cli_members_print(status);
     print_workers(dataplane);
     print_counters(cli, dataplane);

@@ -98,9 +98,3 @@ bool cli_unescape(char *text, size_t *length)
     *length = to;
     return true;
 }
-
-const char *cli_durability_name(uint8_t durability)
-{
-    static const char *const names[] = {"none", "memory", "async", "journal"};
-    return durability < sizeof(names) / sizeof(names[0]) ? names[durability] : "unknown";
-}

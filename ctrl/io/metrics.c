@@ -176,6 +176,24 @@ static void replica_state(struct writer *w)
     single(w, "buffers_free", "gauge", "Packet buffers free", (double)word(&w->view->page->buffers_free));
 }
 
+static void journal_state(struct writer *w)
+{
+    const struct ls_journal_page *journal = &w->view->page->journal;
+
+    if (word(&journal->durability) == LS_DURABLE_MEMORY)
+        return;
+    single(w, "journal_durable_position", "gauge", "The disk has the log up to here", (double)word(&journal->durable));
+    single(w, "journal_lag_bytes", "gauge", "Bytes of the log that are not on the disk yet",
+           (double)word(&journal->lag_bytes));
+    single(w, "journal_lag_seconds", "gauge", "Age of the oldest of them, never too short",
+           (double)word(&journal->lag_ns) / 1e9);
+    single(w, "journal_writes_total", "counter", "Writes to the journal", (double)word(&journal->writes));
+    single(w, "journal_written_bytes_total", "counter", "Bytes of these writes", (double)word(&journal->bytes));
+    single(w, "journal_longest_write_seconds", "gauge", "Longest write since start",
+           (double)word(&journal->longest_ns) / 1e9);
+    single(w, "journal_failed", "gauge", "1 where the journal can be written no more", word(&journal->error) != 0);
+}
+
 static void worker_sample(struct writer *w, const char *name, int worker, double value)
 {
     static const char *const names[LS_WORKERS] = {"net", "apply", "journal"};
@@ -247,6 +265,7 @@ bool ls_metrics_write(struct evbuffer *out, const struct ls_operate_view *view, 
     if (view->page == NULL)
         return w.whole;
     replica_state(&w);
+    journal_state(&w);
     workers(&w, now_ns);
     counters(&w);
     return w.whole;

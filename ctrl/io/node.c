@@ -349,6 +349,7 @@ static bool brain_make(struct ls_node *node)
                                     .generation = node->record.durable.generation,
                                     .node = node->self->id,
                                     .first_sequencer = node->config->first_sequencer,
+                                    .journal = node->config->durability != LS_DURABLE_MEMORY,
                                     .times = node->times};
     struct ls_ctrl_io io;
     struct timespec now;
@@ -396,6 +397,8 @@ static void defaults_take(struct ls_node *node)
 {
     if (node->times.poll == 0)
         ls_times_of(node->config, &node->times);
+    if (node->ready_ms == 0 && node->config->durability != LS_DURABLE_MEMORY)
+        node->ready_ms = LS_NODE_RESTART_MS;
     if (node->stop_ms == 0)
         node->stop_ms = LS_NODE_STOP_MS;
     if (node->ask_ms == 0)

@@ -18,10 +18,11 @@
 #include "record.h"
 #include "timer.h"
 
-#define LS_NODE_COMMANDS_MAX 16   /* operators' commands under way */
-#define LS_NODE_ASK_MS       2000 /* for the dataplane's answer to a short question */
-#define LS_NODE_STOP_MS      5000 /* for the dataplane to end in order */
-#define LS_NODE_MOVE_MS      500  /* for another node to take over before this one stops */
+#define LS_NODE_COMMANDS_MAX 16     /* operators' commands under way */
+#define LS_NODE_ASK_MS       2000   /* for the dataplane's answer to a short question */
+#define LS_NODE_RESTART_MS   600000 /* for a dataplane to read checkpoint and journal, and say READY */
+#define LS_NODE_STOP_MS      5000   /* for the dataplane to end in order */
+#define LS_NODE_MOVE_MS      500    /* for another node to take over before this one stops */
 
 /* Given exactly once per command: error 0 or an errno, and a text for people. */
 typedef void (*ls_node_commanded)(void *user, int error, const char *text);

@@ -25,6 +25,7 @@ const struct ls_config_node *ls_operate_self(const struct ls_node *node)
 
 void ls_operate_view(const struct ls_node *node, struct ls_operate_view *view)
 {
+    const struct ls_checkpoint_file *checkpoint = NULL;
     const struct ls_dataplane *dataplane = &node->dataplane;
     struct ls_keeper_view keeper = {.what = ""};
 
@@ -46,6 +47,9 @@ void ls_operate_view(const struct ls_node *node, struct ls_operate_view *view)
                                                   .from = keeper.from,
                                                   .bytes = keeper.bytes,
                                                   .expected = keeper.expected};
+    if (node->keeper != NULL)
+        checkpoint = ls_checkpoints_newest(ls_keeper_checkpoints(node->keeper), 0);
+    view->checkpoint_seq = checkpoint != NULL ? checkpoint->seq : 0;
     while (view->alarms < LS_OPERATE_ALARMS) {
         const struct ls_problem *problem = ls_problems_get(&node->problems, view->alarms);
         struct ls_operate_alarm *alarm = &view->alarm[view->alarms];

@@ -50,6 +50,7 @@ struct ls_operate_view {
     uint32_t alarms;              /* newest first */
     struct ls_operate_alarm alarm[LS_OPERATE_ALARMS];
     struct ls_operate_progress progress;
+    uint64_t checkpoint_seq; /* of this node's newest checkpoint that is not known to be damaged; 0: none */
 };
 
 struct ls_operate_checkpoint {

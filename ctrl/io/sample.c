@@ -31,6 +31,17 @@ static void workers_read(struct ls_ctrl_sample *sample, const struct ls_counters
     }
 }
 
+/* However often its worker turns: while a write hangs the journal makes no progress. */
+static void disk_read(struct ls_ctrl_sample *sample, const struct ls_counters_page *page, uint64_t now_ns)
+{
+    uint64_t oldest_ns = word(&page->journal.oldest_ns);
+
+    if (sample->turns[LS_WORKER_JOURNAL] == UINT64_MAX || oldest_ns == 0 || now_ns < oldest_ns + LS_SAMPLE_DISK_NS)
+        return;
+    sample->turns[LS_WORKER_JOURNAL] = oldest_ns; /* the same until that write completes */
+    sample->asleep[LS_WORKER_JOURNAL] = false;
+}
+
 static void digests_read(struct ls_ctrl_sample *sample, const struct ls_replica_page *replica)
 {
     for (int i = 0; i < LS_DIGESTS_KEPT; i++) {
@@ -49,6 +60,7 @@ void ls_sample_read(struct ls_ctrl_sample *sample, const struct ls_counters_page
     const struct ls_replica_page *replica = &page->replica;
 
     workers_read(sample, page, may_sleep, now_ns);
+    disk_read(sample, page, now_ns);
     for (int node = 0; node <= LS_NODE_ID_MAX; node++) {
         sample->heard_ns[node] = word(&replica->heard_ns[node]);
         sample->acked_seq[node] = word(&replica->acked_seq[node]);

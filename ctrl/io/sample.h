@@ -5,6 +5,8 @@
 
 #include "../core/ctrl.h"
 
+#define LS_SAMPLE_DISK_NS (1000ull * 1000 * 1000) /* a write of the journal that takes longer: the disk hangs */
+
 /* `may_sleep`: its workers sleep when idle, for a bounded time. */
 void ls_sample_read(struct ls_ctrl_sample *sample, const struct ls_counters_page *page, bool may_sleep,
                     uint64_t now_ns);

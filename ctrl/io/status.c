@@ -17,6 +17,7 @@
 #include <lockstep/entry.h>
 
 #include "../../dataplane/core/log.h"
+#include "sample.h"
 
 static uint64_t word(const _Atomic uint64_t *value)
 {
@@ -233,6 +234,67 @@ static void set_digest(json_t *json, const struct ls_replica_page *replica)
     set_number(json, "digest_seq", 0);
 }
 
+static enum ls_durability durability_of(const struct ls_operate_view *view)
+{
+    return (enum ls_durability)word(&view->page->journal.durability);
+}
+
+/* What an answer stands for here, in words: what a power cut of all nodes could take. */
+static void loss_say(const struct ls_operate_view *view, char *text, size_t room)
+{
+    const struct ls_journal_page *journal = &view->page->journal;
+    uint64_t applied = word(&view->page->replica.applied_seq), checkpoint = view->checkpoint_seq;
+
+    switch (durability_of(view)) {
+    case LS_DURABLE_JOURNAL:
+        snprintf(text, room, "nothing that was answered");
+        break;
+    case LS_DURABLE_ASYNC:
+        snprintf(text, room,
+                 "the newest %" PRIu64
+                 " bytes, %.1f ms, as this node's disk stands now (at worst since its start %" PRIu64
+                 " bytes, %.1f ms)",
+                 word(&journal->lag_bytes), (double)word(&journal->lag_ns) / 1e6, word(&journal->lag_bytes_max),
+                 (double)word(&journal->lag_ns_max) / 1e6);
+        break;
+    default:
+        snprintf(text, room, "all that came behind the newest checkpoint, of seq %" PRIu64 ": %" PRIu64 " entries",
+                 checkpoint, applied > checkpoint ? applied - checkpoint : 0);
+    }
+}
+
+static json_t *journal_json(const struct ls_operate_view *view, uint64_t now_ns)
+{
+    const struct ls_journal_page *journal = &view->page->journal;
+    uint64_t oldest_ns = word(&journal->oldest_ns);
+    json_t *json = json_object();
+
+    set_number(json, "durable", word(&journal->durable));
+    set_number(json, "lag_bytes", word(&journal->lag_bytes));
+    set(json, "lag_ms", json_real((double)word(&journal->lag_ns) / 1e6));
+    set_number(json, "lag_bytes_max", word(&journal->lag_bytes_max));
+    set(json, "lag_ms_max", json_real((double)word(&journal->lag_ns_max) / 1e6));
+    set_number(json, "writes", word(&journal->writes));
+    set_number(json, "bytes", word(&journal->bytes));
+    set(json, "longest_write_us", json_real((double)word(&journal->longest_ns) / 1e3));
+    set(json, "oldest_write_ms",
+        json_real(oldest_ns != 0 && now_ns > oldest_ns ? (double)(now_ns - oldest_ns) / 1e6 : 0));
+    if (word(&journal->error) != 0)
+        set_text(json, "error", strerror((int)word(&journal->error)));
+    return json;
+}
+
+static void set_durability(json_t *json, const struct ls_operate_view *view, uint64_t now_ns)
+{
+    char loss[LS_OPERATE_TEXT];
+
+    loss_say(view, loss, sizeof(loss));
+    set_text(json, "durability", ls_durability_name(durability_of(view)));
+    set_text(json, "could_lose", loss);
+    if (durability_of(view) != LS_DURABLE_MEMORY)
+        set(json, "journal", journal_json(view, now_ns));
+}
+
 static void set_replica(json_t *json, const struct ls_operate_view *view, uint64_t now_ns)
 {
     const struct ls_counters_page *page = view->page;
@@ -255,6 +317,7 @@ static void set_replica(json_t *json, const struct ls_operate_view *view, uint64
     set(json, "faults_active", json_boolean(__atomic_load_n(&page->faults_active, __ATOMIC_RELAXED) != 0));
     if (word(&replica->halt_reason) != LS_HALT_NONE)
         set_text(json, "halt", ls_halt_text((unsigned)word(&replica->halt_reason)));
+    set_durability(json, view, now_ns);
     set(json, "workers", workers_json(view, now_ns));
     set(json, "counters", counters_json(page));
 }
@@ -288,7 +351,20 @@ static void alarm_add(json_t *alarms, const char *format, ...)
     (void)json_array_append_new(alarms, json_string(text));
 }
 
-static void own_alarms(json_t *alarms, const struct ls_operate_view *view)
+static void disk_alarms(json_t *alarms, const struct ls_journal_page *journal, uint64_t now_ns)
+{
+    uint64_t oldest_ns = word(&journal->oldest_ns);
+
+    if (word(&journal->error) != 0)
+        alarm_add(alarms, "the journal cannot be written: %s: look at the disk of data_dir (df, dmesg)",
+                  strerror((int)word(&journal->error)));
+    else if (oldest_ns != 0 && now_ns > oldest_ns + LS_SAMPLE_DISK_NS)
+        alarm_add(alarms,
+                  "the journal's disk has not completed a write for %.1f s: look at the disk of data_dir (dmesg)",
+                  (double)(now_ns - oldest_ns) / 1e9);
+}
+
+static void own_alarms(json_t *alarms, const struct ls_operate_view *view, uint64_t now_ns)
 {
     const struct ls_ctrl_view *ctrl = &view->ctrl;
     const struct ls_counters_page *page = view->page;
@@ -304,6 +380,8 @@ static void own_alarms(json_t *alarms, const struct ls_operate_view *view)
         alarm_add(alarms, "the dataplane runs, but the link to it is closed");
     if (view->alive && page != NULL && word(&page->replica.halt_reason) != LS_HALT_NONE)
         alarm_add(alarms, "the replica has halted: %s", ls_halt_text((unsigned)word(&page->replica.halt_reason)));
+    if (page != NULL)
+        disk_alarms(alarms, &page->journal, now_ns);
     if (page != NULL && word(&page->replica.scrub_damaged) > 0)
         alarm_add(alarms, "%" PRIu64 " damaged records were found in the state", word(&page->replica.scrub_damaged));
     if (page != NULL && __atomic_load_n(&page->faults_active, __ATOMIC_RELAXED) != 0)
@@ -413,7 +491,7 @@ json_t *ls_status_json(const struct ls_operate_view *view, uint64_t now_ns)
     const struct ls_ctrl_view *ctrl = &view->ctrl;
     json_t *json = json_object(), *alarms = json_array();
 
-    own_alarms(alarms, view);
+    own_alarms(alarms, view, now_ns);
     peer_alarms(alarms, view);
     set_number(json, "node", view->self->id);
     set_text(json, "cluster", view->config->name);

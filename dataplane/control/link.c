@@ -85,8 +85,10 @@ static void say_body(struct ls_link *link, int which, uint32_t type, const void 
 /* A new ctrl is told how things stand; what the one before was to be told is nothing to it. */
 static void greet(struct ls_link *link)
 {
-    struct ls_control_ready ready = {
-        .incarnation = link->translate.incarnation, .promise = link->promise, .pid = (uint64_t)getpid()};
+    struct ls_control_ready ready = {.incarnation = link->translate.incarnation,
+                                     .promise = link->promise,
+                                     .pid = (uint64_t)getpid(),
+                                     .resumed = link->resumed};
     uint64_t sealed = atomic_load_explicit(&link->page->replica.epoch, memory_order_relaxed);
 
     if (sealed > ready.promise)
@@ -252,6 +254,20 @@ static void flip_take(struct ls_link *link, uint64_t id, const uint8_t *body)
         done_send(link, id, EBUSY, bulk_busy);
 }
 
+static void trim_take(struct ls_link *link, uint64_t id, const uint8_t *body)
+{
+    struct ls_control_trim trim;
+
+    memcpy(&trim, body, sizeof(trim));
+    if (link->verified == NULL) {
+        done_send(link, id, ENOENT, "this node has no journal: durability is memory");
+        return;
+    }
+    if (trim.position > atomic_load_explicit(link->verified, memory_order_relaxed))
+        atomic_store_explicit(link->verified, trim.position, memory_order_relaxed);
+    done_send(link, id, 0, "");
+}
+
 static void message_take(struct ls_link *link)
 {
     struct ls_control_header header;
@@ -282,6 +298,9 @@ static void message_take(struct ls_link *link)
         break;
     case LS_CONTROL_FLIP:
         flip_take(link, header.id, body);
+        break;
+    case LS_CONTROL_TRIM:
+        trim_take(link, header.id, body);
         break;
     case LS_CONTROL_STOP:
         ls_link_stop(link);

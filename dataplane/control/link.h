@@ -48,6 +48,8 @@ struct ls_link {
     struct ls_channel channel;
     uint64_t promise; /* at start */
     bool faults_allowed;
+    bool resumed;               /* as READY says it */
+    _Atomic uint64_t *verified; /* the journal worker's: position of the newest verified checkpoint; NULL: no journal */
     struct ls_seam *seam;
     const struct ls_log *log;
     struct ls_counters_page *page;

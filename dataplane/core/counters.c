@@ -67,3 +67,9 @@ const char *ls_halt_text(unsigned halt)
         return "?";
     }
 }
+
+const char *ls_durability_name(unsigned durability)
+{
+    static const char *const words[] = {"none", "memory", "async", "journal"};
+    return durability < sizeof(words) / sizeof(words[0]) ? words[durability] : "?";
+}

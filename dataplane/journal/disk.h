@@ -37,6 +37,7 @@ struct ls_journal_disk {
     /* At start alone, waits: bytes of a segment, or of the state. How many were there (0: no such segment, or behind
      * its end), or -errno; -EBADMSG: a segment that is not this journal's, or damaged, as `problem` says. */
     int (*read)(struct ls_journal_disk *disk, uint64_t segment, uint64_t offset, void *bytes, uint32_t length);
+    bool wakes;        /* whoever runs the worker is woken where a write has completed: it may sleep meanwhile */
     char problem[256]; /* what failed last, one line, where there is more to say than the errno; or empty */
 };
 

@@ -15,7 +15,8 @@ const char *ls_journal_wrong_text(enum ls_journal_wrong wrong)
         [LS_JOURNAL_NEWER] = "of a newer format than this program knows: use the program that wrote it",
         [LS_JOURNAL_CLUSTER] = "of another cluster",
         [LS_JOURNAL_NODE] = "of another node: a copied data directory",
-        [LS_JOURNAL_GENERATION] = "of another generation of the cluster",
+        [LS_JOURNAL_OLDER] = "of an older generation of the cluster",
+        [LS_JOURNAL_GENERATION] = "of a later generation of the cluster than this node's record",
         [LS_JOURNAL_SIZE] = "of another segment size: give journal.segment its old value again",
         [LS_JOURNAL_NUMBER] = "another segment than its name says",
     };
@@ -30,7 +31,7 @@ static enum ls_journal_wrong identity_check(const struct ls_journal_identity *mi
     if (other->node != mine->node)
         return LS_JOURNAL_NODE;
     if (other->generation != mine->generation)
-        return LS_JOURNAL_GENERATION;
+        return other->generation < mine->generation ? LS_JOURNAL_OLDER : LS_JOURNAL_GENERATION;
     return other->segment_size != mine->segment_size ? LS_JOURNAL_SIZE : LS_JOURNAL_RIGHT;
 }
 

@@ -65,7 +65,8 @@ enum ls_journal_wrong {
     LS_JOURNAL_NEWER,      /* of a later version of the format */
     LS_JOURNAL_CLUSTER,    /* of another cluster, or group */
     LS_JOURNAL_NODE,       /* of another node: a copied directory */
-    LS_JOURNAL_GENERATION, /* of another generation of this cluster */
+    LS_JOURNAL_OLDER,      /* of an older generation of this cluster: its log is history */
+    LS_JOURNAL_GENERATION, /* of a later one */
     LS_JOURNAL_SIZE,       /* segments of another size */
     LS_JOURNAL_NUMBER,     /* another segment than its name says */
 };

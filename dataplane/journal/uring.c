@@ -98,7 +98,7 @@ static int segment_create(struct ls_uring *u, uint64_t number)
     char partial[64], name[64];
     name_of(number, ".partial", partial);
     name_of(number, "", name);
-    int fd = openat(u->directory_fd, partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = openat(u->directory_fd, partial, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
     int error = zeros_write(fd, &u->config.identity, number);
@@ -443,6 +443,13 @@ void ls_uring_destroy(struct ls_uring *u)
 struct ls_journal_disk *ls_uring_disk(struct ls_uring *u)
 {
     return &u->disk;
+}
+
+int ls_uring_wake_by(struct ls_uring *u, int fd)
+{
+    int error = io_uring_register_eventfd(&u->ring, fd);
+    u->disk.wakes = error == 0;
+    return error;
 }
 
 int ls_uring_sync(struct ls_uring *u, uint64_t last)

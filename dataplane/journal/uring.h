@@ -29,6 +29,9 @@ void ls_uring_destroy(struct ls_uring *uring);
 /* The table; valid as long as the uring. */
 struct ls_journal_disk *ls_uring_disk(struct ls_uring *uring);
 
+/* Completed writes are counted in this eventfd, which the worker's thread sleeps on. 0 or -errno. Before it runs. */
+int ls_uring_wake_by(struct ls_uring *uring, int fd);
+
 /* What was read at start may have been on its way when the process before this one ended: from here on it is on the
  * disk, up to this segment. 0 or -errno. Waits. */
 int ls_uring_sync(struct ls_uring *uring, uint64_t last);

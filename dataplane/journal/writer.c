@@ -9,9 +9,14 @@
 
 #define STATE_COOKIE    UINT64_MAX
 #define WRITE_MAX       (1024u * 1024)
+#define HOLD_BYTES      (64u * 1024)
+#define HOLD_BEHIND     (1024u * 1024)
+#define HOLD_MAX_NS     500000ull
+#define HOLD_BEHIND_NS  5000000ull
 #define MARK_BYTES      (4ull * 1024 * 1024)
 #define MARK_IDLE_NS    5000000ull
-#define SEGMENT_WAIT_NS 200000ull /* one is being made beside this worker */
+#define SEGMENT_WAIT_NS 200000ull  /* one is being made beside this worker */
+#define WOKEN_WAIT_NS   5000000ull /* a look now and then, where the disk wakes */
 
 /* Positions [begin, end) become durable with it; the blocks around them are what is written. */
 struct write {
@@ -40,6 +45,9 @@ struct ls_journal {
     bool owned; /* the disk knows whose journal it is now: before that nothing is called durable */
     bool finishing, finished;
     uint64_t moved_ns; /* when durable last rose */
+    uint64_t seen_end; /* where the log ended at the last look, */
+    uint64_t held_ns;  /* and since when bytes are held back; 0: none are */
+    uint64_t mean_ns;  /* what a write takes */
     uint64_t wait_ns;  /* a segment was not there: not before then */
     int error;
     struct ls_journal_stats stats;
@@ -78,6 +86,8 @@ struct ls_journal *ls_journal_create(const struct ls_journal_config *config, con
     j->config.write_max = config->write_max != 0 ? config->write_max : WRITE_MAX;
     uint64_t mark = log->size / 8 < MARK_BYTES ? log->size / 8 : MARK_BYTES;
     j->config.mark_bytes = config->mark_bytes != 0 ? config->mark_bytes : mark;
+    if (config->hold_ns == 0 && config->behind)
+        j->config.hold_ns = HOLD_BEHIND_NS;
     j->config.mark_idle_ns = config->mark_idle_ns != 0 ? config->mark_idle_ns : MARK_IDLE_NS;
     j->disk = disk;
     j->log = log;
@@ -142,8 +152,10 @@ static void write_done(struct ls_journal *j, uint64_t cookie, uint64_t now_ns)
     struct write *write = &j->write[cookie % LS_JOURNAL_WRITES_MAX];
     assert(cookie < LS_JOURNAL_WRITES_MAX && !write->done);
     write->done = true;
-    if (now_ns - write->since_ns > j->stats.longest_ns)
-        j->stats.longest_ns = now_ns - write->since_ns;
+    uint64_t took = now_ns - write->since_ns;
+    j->mean_ns = j->mean_ns == 0 ? took : j->mean_ns - j->mean_ns / 8 + took / 8;
+    if (took > j->stats.longest_ns)
+        j->stats.longest_ns = took;
 }
 
 static uint32_t completions(struct ls_journal *j, uint64_t now_ns)
@@ -191,7 +203,7 @@ static void state_write(struct ls_journal *j)
         return;
     next.number++;
     next.incarnation = j->config.incarnation;
-    next.since = j->config.since;
+    next.since = j->config.behind && next.clean == 0 ? 0 : j->config.since;
     next.durable = j->entry;
     next.commit = commit < j->entry ? commit : j->entry;
     if (next.commit < next.base.position)
@@ -279,8 +291,23 @@ static uint32_t asks(struct ls_journal *j)
 
 /* ---- writing ---- */
 
+/* A write costs much the same for a few bytes and for many. While each turn brings more they are left to come together,
+ * not longer than a write takes; a turn that brings none begins it at once. Where nobody waits for the disk they come
+ * together for as long as may be lost. */
+static bool is_held(struct ls_journal *j, uint64_t end, uint64_t now_ns)
+{
+    bool behind = j->config.behind, grows = end != j->seen_end;
+    uint64_t hold_ns = j->config.hold_ns, hold_bytes = behind ? HOLD_BEHIND : HOLD_BYTES;
+    if (hold_ns == 0)
+        hold_ns = j->mean_ns < HOLD_MAX_NS ? j->mean_ns : HOLD_MAX_NS;
+    j->seen_end = end;
+    if (j->held_ns == 0)
+        j->held_ns = now_ns;
+    return (grows || behind) && end - j->submitted < hold_bytes && now_ns - j->held_ns < hold_ns && !j->finishing;
+}
+
 /* What the next write covers; false: nothing, or not now. */
-static bool next_write(struct ls_journal *j, struct write *write)
+static bool next_write(struct ls_journal *j, struct write *write, uint64_t now_ns)
 {
     uint64_t size = j->config.identity.segment_size;
     /* Acquire: pairs with net's release behind the bytes. */
@@ -292,6 +319,8 @@ static bool next_write(struct ls_journal *j, struct write *write)
     uint64_t begin = down(j->submitted);
     if (j->head != j->tail && begin < up(j->write[(j->tail - 1) % LS_JOURNAL_WRITES_MAX].end))
         return false; /* the block that it begins in is being written */
+    if (is_held(j, end, now_ns))
+        return false;
     uint64_t limit = (begin / size + 1) * size;
     if (limit > begin + j->config.write_max)
         limit = begin + j->config.write_max;
@@ -326,6 +355,7 @@ static bool write_begin(struct ls_journal *j, struct write *write, uint64_t now_
     j->write[slot] = *write;
     j->tail++;
     j->submitted = write->end;
+    j->held_ns = 0;
     j->stats.writes++;
     j->stats.bytes += length;
     return true;
@@ -346,7 +376,7 @@ uint32_t ls_journal_poll(struct ls_journal *j, uint64_t now_ns)
     }
     struct write write;
     uint32_t begun = 0;
-    while (now_ns >= j->wait_ns && j->tail - j->head < j->config.writes_max && next_write(j, &write) &&
+    while (now_ns >= j->wait_ns && j->tail - j->head < j->config.writes_max && next_write(j, &write, now_ns) &&
            write_begin(j, &write, now_ns))
         begun++;
     if (begun > 0 || j->state_runs)
@@ -358,10 +388,15 @@ uint64_t ls_journal_next_ns(const struct ls_journal *j, uint64_t now_ns)
 {
     if (j->error != 0 || j->finished)
         return UINT64_MAX;
-    if (j->head != j->tail || j->state_runs || j->asked != j->taken || is_asked(j))
+    if (j->asked != j->taken || is_asked(j))
         return now_ns;
-    if (atomic_load_explicit(&j->log->published_end, memory_order_relaxed) > j->submitted)
-        return j->wait_ns > now_ns ? j->wait_ns : now_ns;
+    if (j->head != j->tail || j->state_runs)
+        return j->disk->wakes ? now_ns + WOKEN_WAIT_NS : now_ns;
+    if (atomic_load_explicit(&j->log->published_end, memory_order_relaxed) > j->submitted) {
+        uint64_t next = j->config.behind && j->held_ns != 0 ? j->held_ns + j->config.hold_ns : now_ns;
+        next = next > j->wait_ns ? next : j->wait_ns;
+        return next > now_ns ? next : now_ns;
+    }
     if (mark_is_due(j, UINT64_MAX))
         return mark_is_due(j, now_ns) ? now_ns : j->moved_ns + j->config.mark_idle_ns;
     return UINT64_MAX;
@@ -387,9 +422,18 @@ bool ls_journal_finish(struct ls_journal *j, uint64_t now_ns)
     return false;
 }
 
-void ls_journal_trim(struct ls_journal *j, uint64_t position)
+bool ls_journal_is_clean(const struct ls_journal *j)
 {
+    return j->finished;
+}
+
+uint64_t ls_journal_trim(struct ls_journal *j, uint64_t position)
+{
+    if (j->state_runs || !j->owned)
+        return 0; /* not known yet what the disk knows */
+    position = position < j->state.durable ? position : j->state.durable;
     j->disk->trim(j->disk, position / j->config.identity.segment_size);
+    return position;
 }
 
 void ls_journal_stats(const struct ls_journal *j, struct ls_journal_stats *stats)

@@ -25,9 +25,13 @@
 struct ls_journal_config {
     struct ls_journal_identity identity;
     uint64_t incarnation;
-    uint64_t since;        /* as the state has it */
-    uint32_t writes_max;   /* that run at a time, 1..LS_JOURNAL_WRITES_MAX; 0: 8 */
-    uint32_t write_max;    /* bytes of one; 0: 1 MiB */
+    uint64_t since;      /* as the state has it */
+    bool behind;         /* nobody waits for the disk before he answers: all that was acknowledged is in the journal
+                            only where it ended in good order, so the state has a `since` only then */
+    uint32_t writes_max; /* that run at a time, 1..LS_JOURNAL_WRITES_MAX; 0: 8 */
+    uint32_t write_max;  /* bytes of one; 0: 1 MiB */
+    uint64_t hold_ns; /* at most so long bytes are held back while every turn brings more; 0: as long as a write takes,
+                         at most 500 us; behind: always, 5 ms */
     uint64_t mark_bytes;   /* between two marks; 0: 4 MiB, or an eighth of the ring */
     uint64_t mark_idle_ns; /* ... and so long after the last byte became durable; 0: 5 ms */
 };
@@ -61,8 +65,12 @@ bool ls_journal_is_owned(const struct ls_journal *journal);
  * good order, or it cannot be. */
 bool ls_journal_finish(struct ls_journal *journal, uint64_t now_ns);
 
-/* A verified checkpoint covers the log up to here: segments below it are not needed any more. */
-void ls_journal_trim(struct ls_journal *journal, uint64_t position);
+/* ... and it could: the next start finds the end without a doubt. */
+bool ls_journal_is_clean(const struct ls_journal *journal);
+
+/* A verified checkpoint covers the log up to here: segments below it, as far as the state on the disk reaches it, are
+ * not needed any more. Returns how far they are let go: less than asked for is asked again later. */
+uint64_t ls_journal_trim(struct ls_journal *journal, uint64_t position);
 
 void ls_journal_stats(const struct ls_journal *journal, struct ls_journal_stats *stats);
 

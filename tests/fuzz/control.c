@@ -179,6 +179,7 @@ static const struct sample {
         struct ls_control_path path;
         struct ls_control_flip flip;
         struct ls_control_slow slow;
+        struct ls_control_trim trim;
         struct ls_control_sealed sealed;
         struct ls_control_installed installed;
         struct ls_control_log_bytes log_bytes;
@@ -223,6 +224,7 @@ static const struct sample {
     {TO_DATAPLANE, 1, 0, TEXT, LS_CONTROL_CHECKPOINT, OF(path, .length = 5)},
     {TO_DATAPLANE, 1, 0, TEXT, LS_CONTROL_RESTORE, OF(path, .length = 5)},
     {TO_DATAPLANE, 1, 0, NONE, LS_CONTROL_FLIP, OF(flip, .seed = 3)},
+    {TO_DATAPLANE, 1, 0, NONE, LS_CONTROL_TRIM, OF(trim, .position = 4096)},
     {TO_DATAPLANE, 1, 0, NONE, LS_CONTROL_SLOW, OF(slow, .turn_ns = 3)},
     {TO_CTRL, 1, 0, MEMBERS, LS_CONTROL_SEALED, OF(sealed, .epoch = 3, .incarnation = 9, .members = 3)},
     {TO_CTRL, 1, 0, NONE, LS_CONTROL_INSTALLED, OF(installed, .epoch = 3)},

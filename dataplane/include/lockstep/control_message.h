@@ -12,7 +12,7 @@
 
 #include <lockstep/wire.h>
 
-#define LS_CONTROL_VERSION     3
+#define LS_CONTROL_VERSION     4
 #define LS_CONTROL_MESSAGE_MAX (64 * 1024)
 
 enum ls_control_type {
@@ -40,6 +40,8 @@ enum ls_control_type {
                                    whole. Answer: CHECKPOINT_DONE, in its time */
     LS_CONTROL_FLIP = 15,       /* a fault on purpose: flip one bit of a cold value: struct ls_control_flip. DONE */
     LS_CONTROL_SLOW = 16,       /* a fault on purpose: a worker wastes time: struct ls_control_slow. DONE */
+    LS_CONTROL_TRIM = 17,       /* a verified checkpoint covers the log up to here, the journal may let it go: struct
+                                   ls_control_trim. Answer: DONE; an error where there is no journal */
     /* dataplane -> ctrl: answers (same `id` as the question) */
     LS_CONTROL_SEALED = 32,          /* struct ls_control_sealed, then its members */
     LS_CONTROL_INSTALLED = 33,       /* struct ls_control_installed */
@@ -156,6 +158,10 @@ struct ls_control_checkpoint {
 
 struct ls_control_flip {
     uint64_t seed;
+} LS_PACKED;
+
+struct ls_control_trim {
+    uint64_t position;
 } LS_PACKED;
 
 struct ls_control_slow {

@@ -164,6 +164,7 @@ enum ls_halt {
     LS_HALT_DISK = 5,        /* the journal cannot be written any more */
 };
 const char *ls_halt_text(unsigned halt);
+const char *ls_durability_name(unsigned durability); /* enum ls_durability */
 
 /* What a replica says of itself; written by net, except where "apply" is said. */
 struct ls_replica_page {
@@ -192,6 +193,18 @@ struct ls_replica_page {
     _Atomic uint64_t heard_ns[LS_NODE_ID_MAX + 1];  /* monotonic time of the last checked frame of each node */
     _Atomic uint64_t acked[LS_NODE_ID_MAX + 1];     /* sequencer: verified position of each node */
     _Atomic uint64_t acked_seq[LS_NODE_ID_MAX + 1]; /* sequencer: applied seq of each node, as it said */
+};
+
+/* What the journal worker says of the disk; `durability` is main's, once. */
+struct ls_journal_page {
+    _Atomic uint64_t durability; /* enum ls_durability; MEMORY: there is no journal */
+    _Atomic uint64_t durable;    /* the disk has the log up to here */
+    _Atomic uint64_t oldest_ns;  /* monotonic time when the oldest write that still runs began; 0: none runs */
+    _Atomic uint64_t writes, bytes, states;
+    _Atomic uint64_t longest_ns;                /* of a write, since start */
+    _Atomic uint64_t lag_bytes, lag_ns;         /* what a power cut could take now; the time never too short */
+    _Atomic uint64_t lag_bytes_max, lag_ns_max; /* since start */
+    _Atomic uint64_t error;                     /* errno: it can write no more */
 };
 
 enum ls_worker_id { LS_WORKER_NET, LS_WORKER_APPLY, LS_WORKER_JOURNAL, LS_WORKERS };
@@ -223,6 +236,7 @@ struct ls_counters_page {
     _Atomic uint64_t buffers_total; /* of the mbuf pool; control thread */
     _Atomic uint64_t buffers_free;
     struct ls_replica_page replica;
+    struct ls_journal_page journal;
     struct ls_worker_page worker[LS_WORKERS];
 };
 

@@ -577,6 +577,32 @@ static void test_slow(void **state)
     assert_int_equal(slow_error(&slow), EPERM);
 }
 
+static uint32_t trim_error(uint64_t position)
+{
+    struct ls_control_trim trim = {.position = position};
+    struct ls_control_done done;
+
+    put(LS_CONTROL_TRIM, 32, &trim, sizeof(trim));
+    turns();
+    assert_int_equal(get(LS_CONTROL_DONE).id, 32);
+    memcpy(&done, BODY, sizeof(done));
+    return done.error;
+}
+
+/* Where there is a journal it hears of the newest verified checkpoint, never of an older one again. */
+static void test_trim(void **state)
+{
+    _Atomic uint64_t verified = 0;
+
+    (void)state;
+    assert_int_equal(trim_error(100), ENOENT);
+    box.link.verified = &verified;
+    assert_int_equal(trim_error(100), 0);
+    assert_int_equal(trim_error(50), 0);
+    assert_int_equal(atomic_load(&verified), 100);
+    box.link.verified = NULL;
+}
+
 static void test_stop(void **state)
 {
     (void)state;
@@ -702,6 +728,7 @@ int main(void)
         WITH(test_take_over),
         WITH(test_bulk),
         WITH(test_slow),
+        WITH(test_trim),
         WITH(test_stop),
         WITH(test_log),
     };

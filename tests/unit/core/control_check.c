@@ -87,6 +87,7 @@ static void samples_make(void)
     struct ls_control_fault fault = {0};
     struct ls_control_flip flip = {0};
     struct ls_control_slow slow = {0};
+    struct ls_control_trim trim = {0};
     struct ls_control_installed installed = {0};
     struct ls_control_log_bytes log_bytes = {0};
     struct ls_control_done done = {0};
@@ -114,6 +115,7 @@ static void samples_make(void)
     *s++ = make(LS_CONTROL_RESTORE, &path, sizeof(path), "/a", 2);
     *s++ = SAMPLE(LS_CONTROL_FLIP, flip, NOTHING);
     *s++ = SAMPLE(LS_CONTROL_SLOW, slow, NOTHING);
+    *s++ = SAMPLE(LS_CONTROL_TRIM, trim, NOTHING);
     *s++ = SAMPLE(LS_CONTROL_SEALED, sealed, RECORDS);
     *s++ = SAMPLE(LS_CONTROL_INSTALLED, installed, NOTHING);
     *s++ = SAMPLE(LS_CONTROL_LOG_BYTES, log_bytes, NOTHING);
@@ -155,7 +157,7 @@ static void test_header(void **state)
         for (uint32_t size = 0; size < BODY_MAX; size++)
             if (size != s->size && !s->open_end)
                 assert_non_null(check_as(s, id, LS_CONTROL_VERSION, 0, size, size));
-        other.type = s->type >= LS_CONTROL_SEALED ? 17 : 0; /* of neither direction */
+        other.type = s->type >= LS_CONTROL_SEALED ? LS_CONTROL_SEALED - 1 : 0; /* of neither direction */
         assert_string_equal(check(&other), "a message of unknown type");
     }
     for (size_t size = 0; size < sizeof(struct ls_control_header); size++)

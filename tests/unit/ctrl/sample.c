@@ -56,6 +56,37 @@ static void test_sample(void **state)
     assert_int_equal(sample.scrub_damaged, 1);
 }
 
+/* A disk that does not complete a write for too long stops the journal's progress, though its worker turns. */
+static void test_disk(void **state)
+{
+    static struct ls_counters_page page;
+    static struct ls_ctrl_sample sample;
+    struct ls_worker_page *worker = &page.worker[LS_WORKER_JOURNAL];
+
+    (void)state;
+    worker->heartbeat = 10;
+    worker->heartbeat_ns = 5000 * MS;
+    worker->sleeps = 1;
+    page.journal.oldest_ns = 4500 * MS;
+    ls_sample_read(&sample, &page, true, 5000 * MS);
+    assert_int_equal(sample.turns[LS_WORKER_JOURNAL], 10);
+    worker->heartbeat = 11;
+    worker->heartbeat_ns = 5600 * MS;
+    ls_sample_read(&sample, &page, true, 5600 * MS);
+    uint64_t stands = sample.turns[LS_WORKER_JOURNAL];
+    worker->heartbeat = 12;
+    worker->heartbeat_ns = 6000 * MS;
+    ls_sample_read(&sample, &page, true, 6000 * MS);
+    assert_true(sample.turns[LS_WORKER_JOURNAL] == stands);
+    assert_false(sample.asleep[LS_WORKER_JOURNAL]);
+    page.journal.oldest_ns = 5990 * MS;
+    ls_sample_read(&sample, &page, true, 6000 * MS);
+    assert_int_equal(sample.turns[LS_WORKER_JOURNAL], 12);
+    page.journal.oldest_ns = 0;
+    ls_sample_read(&sample, &page, true, 9000 * MS);
+    assert_int_equal(sample.turns[LS_WORKER_JOURNAL], 12);
+}
+
 /* Sleep is a bounded silence of a worker that may sleep and has slept. */
 static void test_asleep(void **state)
 {
@@ -127,8 +158,9 @@ static void test_problems(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sample), cmocka_unit_test(test_asleep),
-                                       cmocka_unit_test(test_times), cmocka_unit_test(test_problems)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sample), cmocka_unit_test(test_disk),
+                                       cmocka_unit_test(test_asleep), cmocka_unit_test(test_times),
+                                       cmocka_unit_test(test_problems)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

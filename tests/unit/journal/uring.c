@@ -193,7 +193,10 @@ static void test_foreign(void **state)
     } foreign[] = {
         {{.cluster = 8, .generation = 1, .node = 1, .segment_size = SEGMENT}, LS_JOURNAL_CLUSTER, "another cluster"},
         {{.cluster = 7, .generation = 1, .node = 2, .segment_size = SEGMENT}, LS_JOURNAL_NODE, "another node"},
-        {{.cluster = 7, .generation = 2, .node = 1, .segment_size = SEGMENT}, LS_JOURNAL_GENERATION, "generation"},
+        {{.cluster = 7, .generation = 2, .node = 1, .segment_size = SEGMENT}, LS_JOURNAL_OLDER, "older generation"},
+        {{.cluster = 7, .generation = 0, .node = 1, .segment_size = SEGMENT},
+         LS_JOURNAL_GENERATION,
+         "later generation"},
         {{.cluster = 7, .generation = 1, .node = 1, .segment_size = SEGMENT * 2}, LS_JOURNAL_SIZE, "segment size"},
     };
     for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See restart.h. */
+#include "restart.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../state/checkpoint.h"
+#include "resume.h"
+#include "session.h"
+
+#define CANDIDATES_MAX 64
+#define PATH_ROOM      640
+#define OWN_NAP_NS     50000ull
+#define OWN_SAY_NS     5000000000ull
+#define END_NS         5000000000ull /* for what is on its way to a disk that works, far more than it takes */
+
+struct candidate {
+    char name[LS_CHECKPOINT_NAME_MAX];
+    struct ls_checkpoint_info info;
+    uint64_t bytes;
+};
+
+struct run {
+    const struct ls_restart_config *config;
+    struct ls_restart *restart;
+    struct ls_machine **machine;
+    struct ls_journal_state state;
+    char directory[PATH_ROOM];
+    char *error;
+};
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void nap(uint64_t ns)
+{
+    struct timespec time = {.tv_nsec = (long)ns};
+    nanosleep(&time, NULL);
+}
+
+static int fail(const struct run *r, int code, const char *text)
+{
+    snprintf(r->error, LS_RESTART_ERROR_MAX, "%.*s", LS_RESTART_ERROR_MAX - 1, text);
+    return code;
+}
+
+/* ---- what is set aside ---- */
+
+/* Its name says which incarnation found it. 0 or -errno, named. */
+static int set_aside(struct run *r, const char *why)
+{
+    char to[PATH_ROOM + 32], line[LS_RESTART_ERROR_MAX];
+    ls_uring_destroy(r->restart->uring);
+    r->restart->uring = NULL;
+    snprintf(to, sizeof(to), "%s.aside-%" PRIu64, r->directory, r->config->incarnation);
+    if (rename(r->directory, to) != 0) {
+        int code = -errno;
+        snprintf(line, sizeof(line), "%.700s; it cannot be set aside as %.600s: %s", why, to, strerror(-code));
+        return fail(r, code, line);
+    }
+    int fd = open(r->config->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd); /* not done: the next start finds it again, and does this again */
+        close(fd);
+    }
+    snprintf(line, sizeof(line), "%.700s. It is set aside as %.600s; what is missing here comes from the other nodes",
+             why, to);
+    r->config->say(line);
+    return 0;
+}
+
+static int uring_open(struct run *r)
+{
+    struct ls_uring_config config = {.directory = r->directory, .identity = r->config->identity, .say = r->config->say};
+    char error[LS_URING_ERROR_MAX];
+    int code = ls_uring_create(&config, &r->restart->uring, error);
+    return code == 0 ? 0 : fail(r, code, error);
+}
+
+static bool has_segments(const struct run *r)
+{
+    DIR *directory = opendir(r->directory);
+    struct dirent *entry;
+    bool any = false;
+    if (directory == NULL)
+        return false;
+    while (!any && (entry = readdir(directory)) != NULL)
+        any = strncmp(entry->d_name, "segment-", 8) == 0 && strstr(entry->d_name, ".partial") == NULL;
+    closedir(directory);
+    return any;
+}
+
+/* What the journal says of itself. 0, with `state` zero where it begins now. */
+static int state_find(struct run *r)
+{
+    char wrong[LS_JOURNAL_ERROR_MAX], line[LS_RESTART_ERROR_MAX];
+    int code = uring_open(r);
+    if (code != 0)
+        return code;
+    int found = ls_journal_state_load(ls_uring_disk(r->restart->uring), &r->config->identity, &r->state, wrong);
+    if (found == LS_JOURNAL_RIGHT || (found == LS_JOURNAL_ABSENT && !has_segments(r)))
+        return 0;
+    if (found == LS_JOURNAL_ABSENT)
+        snprintf(wrong, sizeof(wrong), "segments of a log without the journal's state");
+    snprintf(line, sizeof(line), "%s: %s", r->directory, wrong);
+    if (found != LS_JOURNAL_ABSENT && found != LS_JOURNAL_DAMAGED && found != LS_JOURNAL_OLDER)
+        return fail(r, found < 0 ? found : -EXDEV, line);
+    memset(&r->state, 0, sizeof(r->state));
+    code = set_aside(r, line);
+    return code == 0 ? uring_open(r) : code;
+}
+
+/* ---- the checkpoint ---- */
+
+static int newest_first(const void *left, const void *right)
+{
+    const struct candidate *a = left, *b = right;
+    return a->info.cut.seq < b->info.cut.seq ? 1 : -1;
+}
+
+/* The log goes on behind a checkpoint of its own generation; or behind the one of an older generation that this one
+ * began with. */
+static bool is_usable(const struct run *r, const struct ls_checkpoint_info *info)
+{
+    const struct ls_journal_identity *identity = &r->config->identity;
+    if (info->cluster != identity->cluster || info->generation > identity->generation)
+        return false;
+    if (info->cut.epochs > 0 && info->cut.epoch[info->cut.epochs - 1].epoch > r->config->promise)
+        return false; /* fetched and not taken: the node was to be sealed at that epoch first */
+    if (info->generation < identity->generation)
+        return info->cut.position == r->state.base.position && r->state.base.position != 0;
+    return info->cut.position >= r->state.base.position;
+}
+
+static uint32_t candidates_find(const struct run *r, const char *directory, struct candidate *candidate)
+{
+    DIR *files = opendir(directory);
+    struct dirent *entry;
+    uint32_t n = 0, generation;
+    uint64_t seq;
+    if (files == NULL)
+        return 0;
+    while (n < CANDIDATES_MAX && (entry = readdir(files)) != NULL) {
+        char path[2 * PATH_ROOM], error[512];
+        struct stat info;
+        if (!ls_checkpoint_name_read(entry->d_name, &generation, &seq))
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
+        if (ls_checkpoint_file_info(path, &candidate[n].info, error) != 0) {
+            r->config->say(error);
+            continue;
+        }
+        if (!is_usable(r, &candidate[n].info))
+            continue;
+        ls_checkpoint_name(generation, seq, candidate[n].name);
+        candidate[n].bytes = stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
+        n++;
+    }
+    closedir(files);
+    qsort(candidate, n, sizeof(*candidate), newest_first);
+    return n;
+}
+
+/* As a running replica takes an image, but nobody runs yet. */
+static void image_take(struct run *r, struct ls_image *image)
+{
+    const struct ls_restart_config *c = r->config;
+    struct ls_machine *made = image->machine;
+    atomic_store_explicit(&c->seam->image, image, memory_order_release);
+    while (atomic_load_explicit(&c->seam->image, memory_order_acquire) != NULL)
+        (void)ls_executor_turn(c->executor, 0);
+    *r->machine = made;
+    c->type->destroy(image->machine); /* the empty one by now */
+    ls_sessions_destroy(image->sessions);
+    ls_log_rebase(c->log, &image->cut);
+    if (image->older)
+        ls_log_disown(c->log);
+    atomic_store_explicit(&c->seam->commit, image->cut.position, memory_order_release);
+    if (image->cut.position <= r->state.durable)
+        return;
+    /* Beyond what the journal is known to hold: it begins here now. All of it is committed. */
+    r->state.base = (struct ls_journal_base){
+        .position = image->cut.position, .seq = image->cut.seq, .time = image->cut.time, .chain = image->cut.chain};
+    r->state.durable = r->state.commit = image->cut.position;
+    r->state.clean = 0;
+}
+
+/* 0: taken; 1: not this one; -errno: none can be, named. */
+static int checkpoint_load(struct run *r, const char *directory, const struct candidate *candidate)
+{
+    const struct ls_restart_config *c = r->config;
+    struct ls_checkpoint_job job = {
+        .type = c->type, .cluster = c->identity.cluster, .generation = c->identity.generation, .older = true};
+    struct ls_image image = {.machine = c->type->create(&c->limits, c->grace)};
+    char path[2 * PATH_ROOM], error[512];
+    uint64_t begin = clock_ns();
+    if (image.machine == NULL)
+        return fail(r, -ENOMEM, "no memory for the checkpoint's state: lower limits.keys or limits.bytes");
+    snprintf(path, sizeof(path), "%s/%s", directory, candidate->name);
+    int code = ls_checkpoint_file_read(&job, path, c->sessions_max, &image, error);
+    if (code != 0) {
+        c->type->destroy(image.machine);
+        if (code == -ENOSPC || code == -ENOMEM)
+            return fail(r, code, error);
+        c->say(error);
+        return 1;
+    }
+    image_take(r, &image);
+    r->restart->checkpoint_seq = candidate->info.cut.seq;
+    r->restart->checkpoint_bytes = candidate->bytes;
+    r->restart->checkpoint_ns = clock_ns() - begin;
+    return 0;
+}
+
+static int checkpoint_find(struct run *r)
+{
+    struct candidate *candidate = malloc(CANDIDATES_MAX * sizeof(*candidate));
+    char directory[PATH_ROOM + 32];
+    int code = 1;
+    if (candidate == NULL)
+        return fail(r, -ENOMEM, "no memory to look for checkpoints");
+    snprintf(directory, sizeof(directory), "%s/checkpoints", r->config->data_dir);
+    uint32_t n = candidates_find(r, directory, candidate);
+    for (uint32_t i = 0; i < n && code == 1; i++)
+        code = checkpoint_load(r, directory, &candidate[i]);
+    free(candidate);
+    return code < 0 ? code : 0;
+}
+
+/* ---- the log ---- */
+
+static int log_read(struct run *r)
+{
+    const struct ls_restart_config *c = r->config;
+    struct ls_journal_disk *disk = ls_uring_disk(r->restart->uring);
+    char wrong[LS_JOURNAL_ERROR_MAX], line[LS_RESTART_ERROR_MAX];
+    uint64_t begin = clock_ns(), from = c->log->end;
+    int code = 0;
+    if (r->state.base.position > from) {
+        snprintf(wrong, sizeof(wrong),
+                 "the log begins at position %" PRIu64 ", behind a checkpoint, and there is none of it",
+                 (uint64_t)r->state.base.position);
+        code = -EBADMSG;
+    } else {
+        code = ls_journal_replay(disk, &c->identity, &r->state, c->log, c->seam, c->executor, wrong);
+    }
+    snprintf(line, sizeof(line), "%s: %s", r->directory, wrong);
+    if (code == -EBADMSG || code == -EIO) { /* damage: what this node was is lost, and it says so by coming back anew */
+        int moved = set_aside(r, line);
+        return moved == 0 ? fail(r, -EBADMSG, line) : moved;
+    }
+    if (code == 0)
+        code = ls_uring_sync(r->restart->uring, c->log->end / c->identity.segment_size);
+    if (code != 0)
+        return fail(r, code, line);
+    if (ls_log_last_epoch(c->log) > c->promise) {
+        snprintf(line, sizeof(line),
+                 "%s holds entries of epoch %" PRIu64 ", and this node's record promised %" PRIu64
+                 ": the record was rolled back, or belongs to another copy of this node. Replace the node by a new "
+                 "member",
+                 r->directory, ls_log_last_epoch(c->log), c->promise);
+        return fail(r, -EXDEV, line);
+    }
+    r->restart->log_bytes = c->log->end - from;
+    r->restart->log_ns = clock_ns() - begin;
+    return 0;
+}
+
+/* ---- the writer ---- */
+
+/* Until the disk says whose the journal is now. A disk that hangs is said, and waited for: ctrl has its patience. */
+static int own(struct run *r)
+{
+    uint64_t begin = clock_ns(), said = begin;
+    while (!ls_journal_is_owned(r->restart->journal)) {
+        uint64_t now = clock_ns();
+        (void)ls_journal_poll(r->restart->journal, now);
+        int error = (int)atomic_load_explicit(&r->config->seam->journal_error, memory_order_relaxed);
+        if (error != 0)
+            return fail(r, -error, ls_uring_disk(r->restart->uring)->problem);
+        if (now - said >= OWN_SAY_NS) {
+            said = now;
+            r->config->say("the journal's disk does not answer (dmesg): waiting for it");
+        }
+        nap(OWN_NAP_NS);
+    }
+    return 0;
+}
+
+static int writer_make(struct run *r)
+{
+    const struct ls_restart_config *c = r->config;
+    bool complete = r->state.number != 0 && ls_journal_is_complete(&r->state, c->counts);
+    struct ls_journal_config config = {.identity = c->identity,
+                                       .incarnation = c->incarnation,
+                                       .since = complete ? r->state.since : c->incarnation,
+                                       .behind = c->behind};
+    r->restart->resumed = complete;
+    r->restart->journal = ls_journal_create(&config, &r->state, ls_uring_disk(r->restart->uring), c->log, c->seam);
+    if (r->restart->journal == NULL)
+        return fail(r, -errno, "no memory for the journal's writer");
+    return own(r);
+}
+
+int ls_restart(const struct ls_restart_config *config, struct ls_machine **machine, struct ls_restart *restart,
+               char *error)
+{
+    struct run r = {.config = config, .restart = restart, .machine = machine, .error = error};
+    memset(restart, 0, sizeof(*restart));
+    error[0] = '\0';
+    snprintf(r.directory, sizeof(r.directory), "%s/journal", config->data_dir);
+    int code = state_find(&r);
+    if (code == 0 && r.state.number != 0)
+        code = checkpoint_find(&r);
+    if (code == 0 && r.state.number != 0)
+        code = log_read(&r);
+    return code == 0 ? writer_make(&r) : code;
+}
+
+bool ls_restart_end(struct ls_restart *restart)
+{
+    bool done = restart->journal == NULL;
+    for (uint64_t end = clock_ns() + END_NS; !done && clock_ns() < end;) {
+        done = ls_journal_finish(restart->journal, clock_ns());
+        if (!done)
+            nap(OWN_NAP_NS);
+    }
+    if (!done)
+        return false; /* what runs still reads the ring and the writer's block */
+    bool clean = restart->journal == NULL || ls_journal_is_clean(restart->journal);
+    ls_journal_destroy(restart->journal);
+    ls_uring_destroy(restart->uring);
+    restart->journal = NULL;
+    restart->uring = NULL;
+    return clean;
+}
