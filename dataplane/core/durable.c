@@ -73,6 +73,11 @@ void ls_durable_rebase(struct ls_replica *r, const struct ls_cut *cut)
     struct ls_seam *seam = r->seam;
     if (!has_journal(r))
         return;
+    /* The end falls to where both logs agree, and only then the journal hears of the new one: it may have taken that
+     * before the new end is published, and would take the old log's bytes behind the cut for the new one's. */
+    int error = ls_log_truncate(r->log, r->commit);
+    assert(error == 0); /* nothing at or above commit was ever overwritten here, in the ring or in the index */
+    (void)error;
     atomic_store_explicit(&seam->journal_base, cut->position, memory_order_relaxed);
     atomic_store_explicit(&seam->journal_base_seq, cut->seq, memory_order_relaxed);
     atomic_store_explicit(&seam->journal_base_time, cut->time, memory_order_relaxed);

@@ -125,8 +125,9 @@ struct ls_seam {
     /* The journal; nothing of it moves where there is none. net writes; journal reads. A tail that was dropped and a
      * log that begins anew: net stores the fields, then `asked` (release); journal loads asked (acquire), then the
      * fields. Until `taken` equals it they stay as they are, net writes nothing to the ring, and `durable` is of bytes
-     * that may be others now. Behind a new base net publishes the log's new end and commit after `asked`, so that the
-     * journal, which looks at `asked` once more behind either (acquire), never takes them for the old log's. */
+     * that may be others now. Before a new base the end falls to commit, where both logs agree; net publishes the
+     * new end and commit after `asked`. So the journal, which looks at `asked` once more behind either (acquire), never
+     * takes them for the old log's, nor what is left of the old log for the new one's. */
     _Alignas(64) _Atomic uint64_t journal_asked; /* how often; 0: never */
     _Atomic uint64_t journal_from;               /* bytes from here on may differ from what they were before */
     _Atomic uint64_t journal_base;               /* the log begins here; != 0 only behind a checkpoint, */
