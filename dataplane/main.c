@@ -603,7 +603,7 @@ static bool workers_run(void)
 static bool stop(void)
 {
     uint32_t free_buffers = 0, total = 0;
-    struct ls_frame frame;
+    struct ls_reply_frame reply;
 
     ls_bulk_stop(&node.bulk);
     atomic_store_explicit(&node.stop, true, memory_order_release);
@@ -613,10 +613,10 @@ static bool stop(void)
     if (!ls_restart_end(&node.restart))
         ls_say("the journal could not be brought to an end in good order: the next start reads all of it");
     ls_executor_destroy(node.executor);
-    while (ls_spsc_pop(&node.seam.replies, &frame)) { /* finished by apply, not sent by net */
+    while (ls_spsc_pop(&node.seam.replies, &reply)) { /* finished by apply, not sent by net */
         struct ls_io *io = ls_dpdk_port_apply_io(node.port);
 
-        io->release(io, &frame);
+        io->release(io, &reply.frame);
     }
     ls_replica_destroy(node.replica);
     ls_bulk_free(&node.bulk);

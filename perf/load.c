@@ -263,6 +263,8 @@ static int worker_create(struct ls_load *load, uint32_t number, char *error)
             client.read_node = i + 1;
     }
     result = ls_client_open(&w->client, &client);
+    if (result == 0)
+        ls_client_set_durability(w->client, o->durability);
     if (result != 0)
         snprintf(error, LS_CONFIG_ERROR_MAX, "opening a client: %s", strerror(-result));
     return result;

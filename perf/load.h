@@ -30,9 +30,10 @@ struct ls_load_options {
     uint64_t keys;
     uint32_t value_size;
     enum ls_consistency consistency;
-    uint32_t read_node; /* node id; 0: reads go to the sequencer */
-    bool fill;          /* puts every key first */
-    bool timeline;      /* notes when operations are completed */
+    enum ls_durability durability; /* NONE: as the cluster has it */
+    uint32_t read_node;            /* node id; 0: reads go to the sequencer */
+    bool fill;                     /* puts every key first */
+    bool timeline;                 /* notes when operations are completed */
     uint64_t seed;
 };
 

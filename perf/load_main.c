@@ -14,6 +14,8 @@
 
 #include <lockstep/error.h>
 
+#include <lockstep/counters.h>
+
 #include "cycles.h"
 #include "load.h"
 
@@ -36,6 +38,7 @@ static void usage(FILE *to)
           "                          an operation was due (0: closed loop)\n"
           "  -R, --reads PERCENT     share of reads, 0..100 (0)\n"
           "  -C, --consistency WORD  of reads: linearizable, least (own writes), stale (linearizable)\n"
+          "  -d, --durability WORD   of writes, before they are answered: memory, async, journal (the cluster's)\n"
           "  -n, --read-node N       send reads to this node (to the sequencer)\n"
           "  -k, --keys N            different keys, chosen evenly, 1..1000000000 (10000)\n"
           "  -v, --value N           bytes of a value, 1..1048576 (64)\n"
@@ -73,6 +76,15 @@ static enum ls_consistency consistency(const char *text)
     exit(2);
 }
 
+static enum ls_durability durability(const char *text)
+{
+    for (unsigned i = LS_DURABLE_MEMORY; i <= LS_DURABLE_JOURNAL; i++)
+        if (strcmp(text, ls_durability_name(i)) == 0)
+            return (enum ls_durability)i;
+    fprintf(stderr, "lockstep-perf: --durability '%s': memory, async and journal are allowed\n", text);
+    exit(2);
+}
+
 struct output {
     const char *hgrm;
     const char *json;
@@ -85,15 +97,15 @@ static void options_read(int argc, char **argv, struct ls_load_options *o, struc
 {
     enum { HGRM = 256, JSON, TIMELINE };
     static const struct option longs[] = {
-        {"config", 1, NULL, 'c'},        {"seconds", 1, NULL, 's'}, {"warmup", 1, NULL, 'u'},
-        {"window", 1, NULL, 'w'},        {"threads", 1, NULL, 't'}, {"rate", 1, NULL, 'r'},
-        {"reads", 1, NULL, 'R'},         {"keys", 1, NULL, 'k'},    {"consistency", 1, NULL, 'C'},
-        {"value", 1, NULL, 'v'},         {"fill", 0, NULL, 'f'},    {"read-node", 1, NULL, 'n'},
-        {"seed", 1, NULL, 'S'},          {"hgrm", 1, NULL, HGRM},   {"json", 1, NULL, JSON},
-        {"quiet", 0, NULL, 'q'},         {"bars", 0, NULL, 'b'},    {"help", 0, NULL, 'h'},
-        {"timeline", 1, NULL, TIMELINE}, {NULL, 0, NULL, 0},
+        {"config", 1, NULL, 'c'},     {"seconds", 1, NULL, 's'},       {"warmup", 1, NULL, 'u'},
+        {"window", 1, NULL, 'w'},     {"threads", 1, NULL, 't'},       {"rate", 1, NULL, 'r'},
+        {"reads", 1, NULL, 'R'},      {"keys", 1, NULL, 'k'},          {"consistency", 1, NULL, 'C'},
+        {"value", 1, NULL, 'v'},      {"fill", 0, NULL, 'f'},          {"read-node", 1, NULL, 'n'},
+        {"seed", 1, NULL, 'S'},       {"hgrm", 1, NULL, HGRM},         {"json", 1, NULL, JSON},
+        {"durability", 1, NULL, 'd'}, {"quiet", 0, NULL, 'q'},         {"bars", 0, NULL, 'b'},
+        {"help", 0, NULL, 'h'},       {"timeline", 1, NULL, TIMELINE}, {NULL, 0, NULL, 0},
     };
-    for (int c; (c = getopt_long(argc, argv, "c:s:u:w:t:r:R:k:C:v:fn:S:bqh", longs, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "c:s:u:w:t:r:R:k:C:v:fn:S:d:bqh", longs, NULL)) != -1;) {
         switch (c) {
         case 'c':
             o->config_path = optarg;
@@ -124,6 +136,9 @@ static void options_read(int argc, char **argv, struct ls_load_options *o, struc
             break;
         case 'v':
             o->value_size = (uint32_t)number("value", optarg, 1, LS_KV_VALUE_MAX);
+            break;
+        case 'd':
+            o->durability = durability(optarg);
             break;
         case 'f':
             o->fill = true;

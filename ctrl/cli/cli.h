@@ -52,6 +52,7 @@ struct cli {
     bool has_by;
     uint16_t node; /* 0: not given */
     enum ls_consistency consistency;
+    enum ls_durability durability; /* NONE: as the cluster has it */
     uint64_t least;
     uint64_t timeout_ns;
     uint64_t ttl_ns;
@@ -139,6 +140,8 @@ enum cli_exit cli_connect(struct cli *cli, struct ls_client **client);
 /* For an operation that got no answer. `error`: -errno of the library; `status`: why nodes made us wait, else OK. */
 enum cli_exit cli_no_answer(const struct cli *cli, const struct ls_client *client, int error, uint16_t status);
 /* For an answer: 0 and 1 in silence or with a short text, refusals with text and hint. */
+/* Was what --durability asks for reached? Says so where not: what was asked for is done all the same. */
+enum cli_exit cli_durability_check(const struct cli *cli, uint8_t reached);
 enum cli_exit cli_answer(const struct cli *cli, const struct ls_client *client, uint16_t status);
 
 /* ---- http.c ---- */

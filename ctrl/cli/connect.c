@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <lockstep/counters.h>
+
 #include "cli.h"
 
 enum cli_exit cli_config(struct cli *cli)
@@ -59,8 +61,10 @@ enum cli_exit cli_connect(struct cli *cli, struct ls_client **client)
         options.read_pinned = true;
     }
     int error = ls_client_open(client, &options);
-    if (error == 0)
+    if (error == 0) {
+        ls_client_set_durability(*client, cli->durability);
         return CLI_OK;
+    }
     cli_say(cli, "no socket for the cluster: %s", strerror(-error));
     return CLI_LOCAL;
 }
@@ -111,6 +115,15 @@ enum cli_exit cli_no_answer(const struct cli *cli, const struct ls_client *clien
             "--json\n",
             cli->config_path, cli->config.generation);
     return CLI_UNREACHABLE;
+}
+
+enum cli_exit cli_durability_check(const struct cli *cli, uint8_t reached)
+{
+    if (reached >= cli->durability)
+        return CLI_OK;
+    cli_say(cli, "done, but with durability %s and not %s: the cluster file's durability is less",
+            ls_durability_name(reached), ls_durability_name(cli->durability));
+    return CLI_NO;
 }
 
 enum cli_exit cli_answer(const struct cli *cli, const struct ls_client *client, uint16_t status)

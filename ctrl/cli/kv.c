@@ -94,6 +94,8 @@ static enum cli_exit mutate(struct cli *cli, struct ls_client *client, const voi
     } else {
         print_outcome(cli, &reply, &result, number);
         code = cli_answer(cli, client, reply.status);
+        if (code == CLI_OK)
+            code = cli_durability_check(cli, reply.durability);
     }
     ls_client_close(client);
     return code;

@@ -36,6 +36,7 @@ struct load {
     bool progress;
     bool stop;
     enum cli_exit code; /* of the first failure */
+    uint8_t reached;    /* least durability that a line was answered with */
     struct flight *free;
     struct flight flight[LS_WINDOW_MAX];
 };
@@ -84,6 +85,8 @@ static void line_done(void *user, const struct ls_reply *reply)
         fail(load, flight->line, CLI_REFUSED, ls_status_text(reply->status), ls_status_hint(reply->status));
     } else {
         load->loaded++;
+        if (reply->durability < load->reached)
+            load->reached = reply->durability;
     }
 }
 
@@ -196,7 +199,8 @@ static void print_summary(struct load *load)
 enum cli_exit cli_kv_load(struct cli *cli)
 {
     bool standard = strcmp(cli->operand[0], "-") == 0;
-    struct load load = {.cli = cli, .name = standard ? "standard input" : cli->operand[0]};
+    struct load load = {
+        .cli = cli, .name = standard ? "standard input" : cli->operand[0], .reached = LS_DURABLE_JOURNAL};
     FILE *in = standard ? stdin : fopen(cli->operand[0], "rb");
     load.operation = malloc(LS_KV_OP_MAX);
     if (!in || !load.operation) {
@@ -215,7 +219,7 @@ enum cli_exit cli_kv_load(struct cli *cli)
         load_stream(&load, in);
         print_summary(&load);
         ls_client_close(load.client);
-        rc = load.code;
+        rc = load.code == CLI_OK ? cli_durability_check(cli, load.reached) : load.code;
     }
     free(load.operation);
     if (!standard)

@@ -25,22 +25,22 @@ static enum cli_exit config_check(struct cli *cli)
 
 static const struct cli_command commands[] = {
     {"kv", "get", KV "NkLr", 1, 1, "KEY [options]", "Prints the value of a key.", cli_kv_get},
-    {"kv", "put", KV "tf", 1, 2, "KEY VALUE [options] | KEY --file FILE [options]", "Sets a key.", cli_kv_put},
-    {"kv", "del", KV "V", 1, 1, "KEY [options]",
+    {"kv", "put", KV "tfd", 1, 2, "KEY VALUE [options] | KEY --file FILE [options]", "Sets a key.", cli_kv_put},
+    {"kv", "del", KV "Vd", 1, 1, "KEY [options]",
      "Deletes a key; with --version only if it has that version. Exit code 1: there was none.", cli_kv_del},
-    {"kv", "cas", KV "tfV", 1, 2, "KEY VALUE --version N [options]",
+    {"kv", "cas", KV "tfVd", 1, 2, "KEY VALUE --version N [options]",
      "Sets a key only if it has version N (kv get --json tells it); 0: only if it does not exist. Exit code 1: it has\n"
      "another one, which is printed.",
      cli_kv_cas},
-    {"kv", "incr", KV "b", 1, 1, "KEY [--by N] [options]",
+    {"kv", "incr", KV "bd", 1, 1, "KEY [--by N] [options]",
      "Adds to a decimal number and prints it; a missing key is 0.", cli_kv_incr},
-    {"kv", "append", KV "f", 1, 2, "KEY VALUE [options] | KEY --file FILE [options]",
+    {"kv", "append", KV "fd", 1, 2, "KEY VALUE [options] | KEY --file FILE [options]",
      "Adds bytes to the end of a value and prints its new length; a missing key is empty.", cli_kv_append},
     {"kv", "scan", KV "NkLFElK", 0, 1, "[PREFIX] [options]",
      "Prints key<TAB>value lines in key order: of all keys, those with a prefix, or those from --from on up to --to.\n"
      "Bytes that would disturb the lines are printed as \\t \\n \\r \\\\ \\xHH.",
      cli_kv_scan},
-    {"kv", "load", KV "teg", 1, 1, "FILE [options]",
+    {"kv", "load", KV "tegd", 1, 1, "FILE [options]",
      "Puts each line key<TAB>value of a file (-: standard input), many at once, in its order. The first line that "
      "fails\n"
      "ends it, and is named; lines behind it that were on their way may be put.",

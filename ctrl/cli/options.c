@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <lockstep/counters.h>
+
 #include "cli.h"
 
 struct option_text {
@@ -23,6 +25,9 @@ static const struct option_text options[] = {
     {"the version that the key must have; 0: it must not exist", "N", {"version", 1, NULL, 'V'}},
     {"linearizable (default), least or stale", "HOW", {"consistency", 1, NULL, 'k'}},
     {"see at least this seq; means --consistency least", "SEQ", {"least", 1, NULL, 'L'}},
+    {"answered when this much is reached: memory, async or journal (the disks of a majority)",
+     "HOW",
+     {"durability", 1, NULL, 'd'}},
     {"take the value from there; -: standard input", "FILE", {"file", 1, NULL, 'f'}},
     {"the value's bytes alone, no line end", NULL, {"raw", 0, NULL, 'r'}},
     {"begin here (a key; for log dump: a seq)", "KEY", {"from", 1, NULL, 'F'}},
@@ -84,6 +89,16 @@ bool cli_duration(const char *text, uint64_t *ns)
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
         if (strcmp(end, units[i].name) == 0)
             return !__builtin_mul_overflow(number, units[i].ns, ns);
+    return false;
+}
+
+static bool durability_parse(const char *text, enum ls_durability *durability)
+{
+    for (unsigned i = LS_DURABLE_MEMORY; i <= LS_DURABLE_JOURNAL; i++)
+        if (strcmp(text, ls_durability_name(i)) == 0) {
+            *durability = (enum ls_durability)i;
+            return true;
+        }
     return false;
 }
 
@@ -176,6 +191,8 @@ static bool take(struct cli *cli, int letter, const char *text)
         return cli_number(text, &cli->version);
     case 'k':
         return consistency_parse(text, &cli->consistency);
+    case 'd':
+        return durability_parse(text, &cli->durability);
     case 'L':
         cli->consistency = LS_READ_LEAST;
         return cli_number(text, &cli->least);

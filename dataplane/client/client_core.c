@@ -277,6 +277,7 @@ int ls_client_core_submit(struct ls_client_core *c, const void *operation, uint3
         .number = c->next,
         .deadline = deadline_ns,
         .kind = large ? LS_REQUEST_ANNOUNCE : LS_REQUEST_OPERATION,
+        .durability = c->durability,
         .length = large ? 0 : length,
         .total = large ? length : 0,
     };
@@ -304,6 +305,11 @@ static void slot_close(struct ls_client_core *c, uint32_t i)
     large_release(c, slot);
     c->feeding &= ~(1ull << i);
     c->requests.want |= 1ull << i;
+}
+
+void ls_client_core_durability(struct ls_client_core *c, enum ls_durability durability)
+{
+    c->durability = (uint16_t)durability;
 }
 
 int ls_client_core_query(struct ls_client_core *c, uint64_t number, uint64_t now_ns)

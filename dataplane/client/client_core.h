@@ -70,6 +70,8 @@ void ls_client_core_destroy(struct ls_client_core *client);
  * is completed as done, CLOSED. */
 int ls_client_core_submit(struct ls_client_core *client, const void *operation, uint32_t length, uint64_t deadline_ns,
                           ls_client_done done, void *user, uint64_t now_ns);
+/* Of the requests that are submitted from now on; see client.h. */
+void ls_client_core_durability(struct ls_client_core *client, enum ls_durability durability);
 /* Ends a request that is in flight by a QUERY: its completion then says done with its result, or CLOSED. -ENOENT. */
 int ls_client_core_query(struct ls_client_core *client, uint64_t number, uint64_t now_ns);
 /* One read; not numbered in the session. -EAGAIN: `window` reads are in flight. */

@@ -112,10 +112,11 @@ struct ls_client_core {
     uint64_t retry_min_ns;
     uint64_t retry_max_ns;
     uint64_t give_up_ns;
-    bool lazy;        /* opens when there is something to send */
-    bool read_pinned; /* reads stay where they are */
-    bool read_apart;  /* reads have their own path */
-    bool lost;        /* the session is gone */
+    uint16_t durability; /* asked for by what is submitted */
+    bool lazy;           /* opens when there is something to send */
+    bool read_pinned;    /* reads stay where they are */
+    bool read_apart;     /* reads have their own path */
+    bool lost;           /* the session is gone */
     uint8_t nonce[LS_NONCE_SIZE];
 
     /* session */

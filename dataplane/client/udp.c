@@ -332,6 +332,11 @@ int ls_client_query(struct ls_client *client, uint64_t number)
     return ls_client_core_query(client->core, number, clock_ns());
 }
 
+void ls_client_set_durability(struct ls_client *client, enum ls_durability durability)
+{
+    ls_client_core_durability(client->core, durability);
+}
+
 /* ---- loop ---- */
 
 int ls_client_fd(const struct ls_client *client)

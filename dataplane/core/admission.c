@@ -72,7 +72,15 @@ struct ls_admission *ls_admission_find(struct ls_replica *r, uint64_t session, u
     return a;
 }
 
-static void entry_header(struct ls_entry *header, const struct ls_request_record *record, struct ls_addr client)
+/* What is more than a commit stands for here, and can be had. */
+static uint16_t durability_wanted(const struct ls_replica *r, const struct ls_request_record *record)
+{
+    return record->durability == LS_DURABLE_JOURNAL && r->config.durability == LS_DURABLE_ASYNC ? LS_DURABLE_JOURNAL
+                                                                                                : 0;
+}
+
+static void entry_header(struct ls_entry *header, const struct ls_replica *r, const struct ls_request_record *record,
+                         struct ls_addr client)
 {
     static const uint16_t kind_of[] = {
         [LS_REQUEST_OPERATION] = LS_ENTRY_OPERATION,
@@ -88,6 +96,7 @@ static void entry_header(struct ls_entry *header, const struct ls_request_record
                                 .ip = client.ip,
                                 .port = client.port,
                                 .kind = kind_of[record->kind],
+                                .durability = durability_wanted(r, record),
                                 .awaited = (uint16_t)(behind < UINT16_MAX ? behind : UINT16_MAX)};
 }
 
@@ -95,7 +104,7 @@ static void order_entry(struct ls_replica *r, const struct ls_request_record *re
                         uint32_t length, struct ls_addr client, uint64_t now_ns)
 {
     struct ls_entry header;
-    entry_header(&header, record, client);
+    entry_header(&header, r, record, client);
     ls_sequencer_append(r, &header, operation, length, now_ns);
     ls_count(r->counters, requests_ordered);
 }
@@ -204,6 +213,7 @@ static void repeat(struct ls_replica *r, const struct ls_request_record *record,
     ls_count(r->counters, requests_repeated);
     struct ls_repeat ask = {
         .session = record->session, .number = record->number, .slot = record->slot, .client = client};
+    ask.durability = durability_wanted(r, record);
     if (!ls_spsc_push(&r->seam->repeats, &ask))
         ls_count(r->counters, drop_reply_ask);
 }

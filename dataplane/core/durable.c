@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 
 bool ls_durable_is_asked(const struct ls_replica *r)
 {
@@ -29,11 +30,14 @@ bool ls_durable_has_room(const struct ls_replica *r, uint64_t position, uint64_t
     return !r->journal_waits && ls_log_has_room(r->log, position, length, r->floor);
 }
 
+uint64_t ls_durable_own(const struct ls_replica *r)
+{
+    return r->durable < r->log->end ? r->durable : r->log->end;
+}
+
 uint64_t ls_durable_end(const struct ls_replica *r)
 {
-    if (!ls_durable_is_asked(r) || ls_mutant(ACK_BEFORE_DISK))
-        return r->log->end;
-    return r->durable < r->log->end ? r->durable : r->log->end;
+    return !ls_durable_is_asked(r) || ls_mutant(ACK_BEFORE_DISK) ? r->log->end : ls_durable_own(r);
 }
 
 /* One change at a time: its fields are the journal's until it has taken them. What was written from `from` on is not
@@ -120,4 +124,53 @@ bool ls_durable_moved(const struct ls_replica *r)
     const struct ls_seam *seam = r->seam;
     return has_journal(r) && atomic_load_explicit(&seam->journal_taken, memory_order_acquire) == r->journal_asked &&
            (atomic_load_explicit(&seam->durable, memory_order_relaxed) != r->durable || r->journal_waits);
+}
+
+/* ---- answers that wait for disks ---- */
+
+int ls_durable_init(struct ls_replica *r)
+{
+    r->held = calloc(LS_HELD_MAX, sizeof(*r->held));
+    return r->held == NULL ? -ENOMEM : 0;
+}
+
+void ls_durable_free(struct ls_replica *r)
+{
+    if (r->held != NULL)
+        ls_durable_forget(r);
+    free(r->held);
+}
+
+void ls_durable_forget(struct ls_replica *r)
+{
+    for (; r->held_head != r->held_tail; r->held_head++) {
+        ls_count(r->counters, drop_held);
+        r->io->release(r->io, &r->held[r->held_head % LS_HELD_MAX].frame);
+    }
+    r->disks = 0;
+}
+
+void ls_durable_reply(struct ls_replica *r, struct ls_reply_frame *reply)
+{
+    if (reply->hold <= r->disks || ls_mutant(ANSWER_BEFORE_DISKS)) {
+        r->io->send(r->io, &reply->frame);
+        return;
+    }
+    /* Not the sequencer any more, or more than there is room for: the client asks again. */
+    if (!ls_replica_is_sequencer(r) || r->held_tail - r->held_head == LS_HELD_MAX) {
+        ls_count(r->counters, drop_held);
+        r->io->release(r->io, &reply->frame);
+        return;
+    }
+    r->held[r->held_tail++ % LS_HELD_MAX] = *reply;
+}
+
+uint32_t ls_durable_disks(struct ls_replica *r, uint64_t position)
+{
+    uint32_t sent = 0;
+    if (position > r->disks)
+        r->disks = position;
+    for (; r->held_head != r->held_tail && r->held[r->held_head % LS_HELD_MAX].hold <= r->disks; sent++)
+        r->io->send(r->io, &r->held[r->held_head++ % LS_HELD_MAX].frame);
+    return sent;
 }

@@ -35,6 +35,7 @@ struct open_reply {
     struct ls_frame frame; /* data == NULL: none open */
     uint8_t *at;           /* where the next record goes */
     uint32_t records;
+    uint64_t hold; /* as struct ls_reply_frame has it; the same for all its records, or 0 for all */
 };
 
 struct ls_executor {
@@ -63,6 +64,7 @@ struct ls_executor {
     /* the burst: entries [done, count) are judged and wait for the machine */
     uint32_t count;
     uint32_t done;
+    uint64_t end; /* position behind it */
     const struct ls_entry *entry[LS_BURST];
     struct ls_verdict verdict[LS_BURST];
     struct ls_command command[LS_BURST];
@@ -125,7 +127,7 @@ struct ls_executor *ls_executor_create(const struct ls_executor_config *config, 
     executor->digest_mask = (config->digest_every ? config->digest_every : DIGEST_EVERY_DEFAULT) - 1;
     executor->digest_shift = (uint32_t)__builtin_ctzll(executor->digest_mask + 1);
     ls_cut_start(&executor->cut);
-    executor->applied = atomic_load_explicit(&seam->applied, memory_order_relaxed);
+    executor->applied = executor->end = atomic_load_explicit(&seam->applied, memory_order_relaxed);
     executor->applied_seq = atomic_load_explicit(&seam->applied_seq, memory_order_relaxed);
     executor->cut.position = executor->applied;
     executor->cut.seq = executor->applied_seq;
@@ -191,19 +193,19 @@ static void digest_publish(struct ls_executor *executor)
 
 static void reply_finish(struct ls_executor *executor, struct open_reply *reply)
 {
-    struct ls_frame frame = reply->frame;
+    struct ls_reply_frame finished = {.frame = reply->frame, .hold = reply->hold};
     reply->frame.data = NULL;
-    frame.length = ls_frame_end(frame.data, reply->at);
-    if (ls_spsc_push(&executor->seam->replies, &frame)) {
+    finished.frame.length = ls_frame_end(finished.frame.data, reply->at);
+    if (ls_spsc_push(&executor->seam->replies, &finished)) {
         ls_count_add(executor->counters, LS_COUNT_replies_out, reply->records);
     } else {
         /* the client asks again */
         ls_count(executor->counters, drop_tx_full);
-        executor->io->release(executor->io, &frame);
+        executor->io->release(executor->io, &finished.frame);
     }
 }
 
-static bool reply_begin(struct ls_executor *executor, struct open_reply *reply)
+static bool reply_begin(struct ls_executor *executor, struct open_reply *reply, uint64_t hold)
 {
     struct ls_addr peer = reply->frame.peer;
     if (!executor->io->alloc(executor->io, &reply->frame)) {
@@ -218,6 +220,7 @@ static bool reply_begin(struct ls_executor *executor, struct open_reply *reply)
     body->time = atomic_load_explicit(&executor->seam->time, memory_order_relaxed);
     reply->at = (uint8_t *)(body + 1);
     reply->records = 0;
+    reply->hold = hold;
     return true;
 }
 
@@ -241,15 +244,17 @@ static struct open_reply *reply_of_client(struct ls_executor *executor, struct l
 }
 
 /* Room for one record and `length` bytes of result behind it, padded; the record is already written. NULL: no buffer,
- * counted. */
+ * counted. One that says more than a commit stands for waits for disks, and nothing else waits with it. */
 static uint8_t *reply_add(struct ls_executor *executor, struct ls_addr client, const struct ls_reply_record *record)
 {
+    uint64_t hold = record->durability > executor->durability ? executor->end : 0;
     struct open_reply *reply = reply_of_client(executor, client);
     uint32_t padded = ls_pad8(record->length);
     size_t size = sizeof(*record) + padded;
-    if (reply->frame.data && reply->at + size > reply->frame.data + LS_FRAME_HEADER_SIZE + LS_FRAME_BODY_MAX)
+    if (reply->frame.data &&
+        (reply->at + size > reply->frame.data + LS_FRAME_HEADER_SIZE + LS_FRAME_BODY_MAX || reply->hold != hold))
         reply_finish(executor, reply);
-    if (!reply->frame.data && !reply_begin(executor, reply))
+    if (!reply->frame.data && !reply_begin(executor, reply, hold))
         return NULL;
     uint8_t *at = reply->at;
     memcpy(at, record, sizeof(*record));
@@ -297,6 +302,11 @@ static void reply_kept(struct ls_executor *executor, struct ls_addr client, stru
         ls_sessions_copy(executor->sessions, kept, to);
 }
 
+static uint8_t durability_of(const struct ls_executor *executor, uint16_t wanted)
+{
+    return wanted > executor->durability ? (uint8_t)wanted : executor->durability;
+}
+
 /* ---- concluding executed entries ---- */
 
 static void entry_reply(struct ls_executor *executor, const struct ls_entry *entry, const struct ls_verdict *verdict,
@@ -308,7 +318,7 @@ static void entry_reply(struct ls_executor *executor, const struct ls_entry *ent
                                      .seq = entry->seq,
                                      .slot = entry->slot,
                                      .status = verdict->status,
-                                     .durability = executor->durability};
+                                     .durability = durability_of(executor, entry->durability)};
     bool opening = entry->kind == LS_ENTRY_OPEN && entry->length == LS_NONCE_SIZE;
     switch (verdict->kind) {
     case LS_VERDICT_EXECUTE:
@@ -421,6 +431,7 @@ static uint32_t burst_gather(struct ls_executor *executor, uint64_t commit)
         ls_sessions_prefetch(executor->sessions, entry);
         seq++;
         executor->entry[n++] = entry;
+        executor->end = position;
         if ((seq & executor->digest_mask) == 0)
             break;
     }
@@ -506,7 +517,7 @@ static void repeat_answer(struct ls_executor *executor, const struct ls_repeat *
     struct ls_reply_record record = {.session = repeat->session,
                                      .number = repeat->number,
                                      .slot = repeat->slot,
-                                     .durability = executor->durability,
+                                     .durability = durability_of(executor, repeat->durability),
                                      .flags = LS_REPLY_REPEAT};
     uint16_t status = LS_STATUS_OK;
     switch (ls_sessions_look(executor->sessions, repeat->session, repeat->slot, repeat->number, &status)) {
@@ -606,7 +617,7 @@ static void image_swap(struct ls_executor *executor, struct ls_image *image)
     executor->count = 0;
     executor->done = 0;
     executor->cut = image->cut;
-    executor->applied = image->cut.position;
+    executor->applied = executor->end = image->cut.position;
     executor->applied_seq = image->cut.seq;
     ls_sessions_attach(executor->sessions, executor->seam->sessions, executor->seam->sessions_max);
     atomic_store_explicit(&executor->seam->window,

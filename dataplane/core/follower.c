@@ -268,7 +268,7 @@ static void ack_send(struct ls_replica *r, uint64_t now_ns)
     if (!ls_replica_alloc(r, &frame, r->sequencer_addr))
         return;
     struct ls_ack_body *body = ls_replica_begin(r, &frame, LS_FRAME_ACK);
-    uint64_t durable = r->durable < r->log->end ? r->durable : r->log->end;
+    uint64_t durable = ls_durable_own(r);
     *body = (struct ls_ack_body){.position = r->log->filled,
                                  .durable = ls_mutant(ACK_BEFORE_DISK) ? r->log->end : durable,
                                  .limit = r->floor + r->log->size,

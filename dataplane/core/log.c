@@ -96,6 +96,7 @@ void ls_log_reset(struct ls_log *log)
     log->end = log->last_seq = log->last_time = log->filled = 0;
     log->chain = LS_LOG_CHAIN_FIRST;
     log->index_first = 1;
+    atomic_store_explicit(&log->hurry, 0, memory_order_relaxed);
     log->epochs = 0;
     log->memberships = 0;
     log->memberships_changes++;
@@ -177,7 +178,8 @@ bool ls_entry_is_sane(const struct ls_entry *entry, uint64_t at_most)
 {
     if (entry->length > at_most || ls_entry_size(entry->length) > at_most)
         return false;
-    if (entry->kind < LS_ENTRY_EPOCH || entry->kind >= LS_ENTRY_KINDS || entry->zero != 0)
+    if (entry->kind < LS_ENTRY_EPOCH || entry->kind >= LS_ENTRY_KINDS ||
+        (entry->durability != 0 && entry->durability != LS_DURABLE_JOURNAL))
         return false;
     switch (entry->kind) {
     case LS_ENTRY_EPOCH:
@@ -252,6 +254,8 @@ static void take_in(struct ls_log *log, const struct ls_entry *entry)
     atomic_store_explicit(&place->position, position, memory_order_relaxed);
     place->time = entry->time;
     place->checksum = entry->checksum;
+    if (entry->durability != 0)
+        atomic_store_explicit(&log->hurry, position + ls_entry_size(entry->length), memory_order_relaxed);
     if (entry->seq > log->index_mask && entry->seq - log->index_mask > log->index_first)
         log->index_first = entry->seq - log->index_mask;
     if (entry->kind == LS_ENTRY_EPOCH && !ls_mutant(EPOCH_FROM_FRAME)) {

@@ -51,8 +51,10 @@ struct ls_log {
                               checkpoint it begins one ring's size higher: nothing below `base` is held */
     _Atomic uint64_t published_end; /* = end, for other threads; and so the two below */
     _Atomic uint64_t published_seq;
-    uint64_t frame_epoch; /* for a deliberately broken variant (mutant.h) alone */
-    uint32_t epochs;      /* rows in the table, oldest first */
+    _Atomic uint64_t hurry; /* end of the newest entry whose answer waits for disks; net stores, journal looks (relaxed
+                               both): it only says when to write, not what */
+    uint64_t frame_epoch;   /* for a deliberately broken variant (mutant.h) alone */
+    uint32_t epochs;        /* rows in the table, oldest first */
     struct ls_epoch_row epoch[LS_EPOCHS_KEPT];
     /* Memberships that the log holds, oldest first: [0] is the one before the oldest held entry that changes it. At
      * most one is not committed in any log of an epoch's sequencer, so the last few are always enough. */

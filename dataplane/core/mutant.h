@@ -30,6 +30,7 @@
     X(REPEAT_ORDERED, "a repeated request is ordered and executed again")                                              \
     X(RESULT_FORGOTTEN, "a repeat gets a fresh result instead of the kept one")                                        \
     X(QUERY_LIES, "a query closes a request without looking whether it is done")                                       \
+    X(ANSWER_BEFORE_DISKS, "an answer that says `journal` does not wait for a majority's disks")                       \
     X(DEADLINE_LOCAL, "a deadline is judged by the local clock")                                                       \
     X(TIME_BACKWARDS, "an epoch's clock starts at zero")                                                               \
     X(RING_OVERWRITTEN, "the ring is overwritten before it is applied")                                                \

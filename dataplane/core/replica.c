@@ -68,6 +68,8 @@ struct ls_replica *ls_replica_create(const struct ls_replica_config *config, str
     if (error == 0)
         error = ls_admission_init(r);
     if (error == 0)
+        error = ls_durable_init(r);
+    if (error == 0)
         error = ls_pull_init(r);
     if (error == 0)
         error = ls_reads_init(r);
@@ -95,6 +97,7 @@ void ls_replica_destroy(struct ls_replica *r)
     if (r == NULL)
         return;
     ls_admission_free(r);
+    ls_durable_free(r);
     ls_pull_free(r);
     ls_reads_free(r);
     free(r);
@@ -215,6 +218,7 @@ void ls_replica_epoch_clear(struct ls_replica *r, uint64_t now_ns)
     if (!ls_mutant(READ_KEPT))
         ls_reads_refuse(r, LS_STATUS_NO_SEQUENCER, now_ns);
     ls_pull_reset(r);
+    ls_durable_forget(r);
     ls_admission_reset(r);
 }
 
@@ -471,10 +475,13 @@ static uint32_t orders_take(struct ls_replica *r, uint64_t now_ns)
 
 static uint32_t replies_send(struct ls_replica *r)
 {
-    struct ls_frame frame;
+    struct ls_reply_frame reply;
     uint32_t work = 0;
-    while (work < 2 * LS_BURST && ls_spsc_pop(&r->seam->replies, &frame)) {
-        r->io->send(r->io, &frame);
+    while (work < 2 * LS_BURST && ls_spsc_pop(&r->seam->replies, &reply)) {
+        if (reply.hold == 0)
+            r->io->send(r->io, &reply.frame);
+        else
+            ls_durable_reply(r, &reply);
         work++;
     }
     return work;
@@ -553,5 +560,6 @@ void ls_replica_view(const struct ls_replica *r, struct ls_replica_view *view)
                                                   : 0,
         .commit = r->commit,
         .counts = r->counts,
+        .held = r->held_tail - r->held_head,
     };
 }

@@ -79,7 +79,8 @@ struct ls_replica_view {
     uint64_t sequencer_incarnation;
     uint64_t verified; /* contiguous verified end in this epoch; 0 unverified */
     uint64_t commit;
-    bool counts; /* founder or admitted */
+    bool counts;   /* founder or admitted */
+    uint32_t held; /* answers that wait for disks */
 };
 void ls_replica_view(const struct ls_replica *replica, struct ls_replica_view *view);
 

@@ -51,6 +51,7 @@ struct ls_peer {
     bool heartbeat_due;      /* answers wait for it, or a probe that no ORDER carried */
     uint64_t held;           /* verified position that it holds */
     uint64_t acked;          /* how much of that it answers for: what counts */
+    uint64_t durable;        /* how much of it is on its disk */
     uint64_t next;           /* position that is sent next */
     uint64_t limit;          /* it has room up to here */
     uint64_t probe;          /* highest one echoed */
@@ -153,10 +154,13 @@ struct ls_replica {
     uint64_t commit_seq; /* sequencer: of the entry that ends there */
     uint64_t applied;    /* seam->applied as this turn read it */
     uint64_t applied_seq;
-    uint64_t floor;         /* the ring's bytes from here on are kept: not applied, or not safe in the journal */
-    uint64_t durable;       /* position: this node's disk has the log up to here; 0 without a journal */
-    uint64_t journal_asked; /* as the seam has it */
-    bool journal_waits;     /* and not taken yet */
+    uint64_t floor;              /* the ring's bytes from here on are kept: not applied, or not safe in the journal */
+    uint64_t durable;            /* position: this node's disk has the log up to here; 0 without a journal */
+    uint64_t journal_asked;      /* as the seam has it */
+    bool journal_waits;          /* and not taken yet */
+    uint64_t disks;              /* sequencer: position that the disks of a majority have */
+    struct ls_reply_frame *held; /* LS_HELD_MAX answers that wait for them, in the order of what they wait for */
+    uint32_t held_head, held_tail;
 
     /* Standing. A new incarnation is outside until it founds or joins. */
     bool counts;                 /* founder, or admitted and told so */
@@ -316,6 +320,19 @@ uint32_t ls_rebase_turn(struct ls_replica *r, uint64_t now_ns);
 uint64_t ls_rebase_next_ns(const struct ls_replica *r, uint64_t now_ns);
 
 /* ---- durable.c ---- */
+#define LS_HELD_MAX 1024 /* power of two */
+
+/* What this node's own disk has of its log. */
+uint64_t ls_durable_own(const struct ls_replica *r);
+
+int ls_durable_init(struct ls_replica *r);
+void ls_durable_free(struct ls_replica *r);
+/* An answer that apply has finished: sent, or kept until the disks of a majority have what it speaks of. */
+void ls_durable_reply(struct ls_replica *r, struct ls_reply_frame *reply);
+/* Sequencer: so much is on the disks of a majority, and what waited for it is sent. How many. */
+uint32_t ls_durable_disks(struct ls_replica *r, uint64_t position);
+/* The epoch is over: nobody here knows any more when they would be true. Whoever waits asks again. */
+void ls_durable_forget(struct ls_replica *r);
 /* The disk is answered for, not memory. */
 bool ls_durable_is_asked(const struct ls_replica *r);
 /* The end of what this replica may answer for. */

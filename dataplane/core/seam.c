@@ -21,8 +21,8 @@ static size_t mapping_size(uint32_t sessions_max)
 {
     return part_size(sessions_max, sizeof(struct ls_session_public)) +
            part_size(LS_REPEATS_QUEUE, sizeof(struct ls_repeat)) +
-           part_size(LS_REPLIES_QUEUE, sizeof(struct ls_frame)) + part_size(LS_ORDERS_QUEUE, sizeof(struct ls_order)) +
-           part_size(LS_EVENTS_QUEUE, sizeof(struct ls_event));
+           part_size(LS_REPLIES_QUEUE, sizeof(struct ls_reply_frame)) +
+           part_size(LS_ORDERS_QUEUE, sizeof(struct ls_order)) + part_size(LS_EVENTS_QUEUE, sizeof(struct ls_event));
 }
 
 int ls_seam_init(struct ls_seam *seam, uint32_t sessions_max)
@@ -38,8 +38,8 @@ int ls_seam_init(struct ls_seam *seam, uint32_t sessions_max)
     at += part_size(sessions_max, sizeof(struct ls_session_public));
     ls_spsc_init(&seam->repeats, at, LS_REPEATS_QUEUE, sizeof(struct ls_repeat));
     at += part_size(LS_REPEATS_QUEUE, sizeof(struct ls_repeat));
-    ls_spsc_init(&seam->replies, at, LS_REPLIES_QUEUE, sizeof(struct ls_frame));
-    at += part_size(LS_REPLIES_QUEUE, sizeof(struct ls_frame));
+    ls_spsc_init(&seam->replies, at, LS_REPLIES_QUEUE, sizeof(struct ls_reply_frame));
+    at += part_size(LS_REPLIES_QUEUE, sizeof(struct ls_reply_frame));
     ls_spsc_init(&seam->orders, at, LS_ORDERS_QUEUE, sizeof(struct ls_order));
     at += part_size(LS_ORDERS_QUEUE, sizeof(struct ls_order));
     ls_spsc_init(&seam->events, at, LS_EVENTS_QUEUE, sizeof(struct ls_event));

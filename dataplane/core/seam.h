@@ -16,7 +16,14 @@ struct ls_repeat {
     uint64_t session;
     uint64_t number;
     uint32_t slot;
+    uint16_t durability; /* as struct ls_entry has it */
     struct ls_addr client;
+};
+
+/* apply -> net: a complete frame to be sent. */
+struct ls_reply_frame {
+    struct ls_frame frame;
+    uint64_t hold; /* not before the disks of a majority have the log up to here; 0: at once */
 };
 
 /* control -> net. DONE and REBASED carry 0 or an errno in `code`:
@@ -142,7 +149,7 @@ struct ls_seam {
     _Atomic uint32_t journal_error; /* errno: it can write no more, and `durable` stands still for ever */
     /* queues */
     struct ls_spsc repeats; /* net -> apply, struct ls_repeat */
-    struct ls_spsc replies; /* apply -> net, struct ls_frame: complete frames to be sent */
+    struct ls_spsc replies; /* apply -> net, struct ls_reply_frame */
     struct ls_spsc orders;  /* control -> net, struct ls_order */
     struct ls_spsc events;  /* net -> control, struct ls_event */
 };

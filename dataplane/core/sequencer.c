@@ -146,6 +146,11 @@ static uint64_t acked_of(const struct ls_peer *peer)
     return peer->verified && peer->counts ? peer->acked : 0;
 }
 
+static uint64_t durable_of(const struct ls_peer *peer)
+{
+    return peer->verified && peer->counts ? peer->durable : 0;
+}
+
 static uint64_t probe_of(const struct ls_peer *peer)
 {
     return peer->probe;
@@ -211,7 +216,7 @@ static void parting_answer(struct ls_replica *r, struct ls_peer *peer, const str
     peer->parting_too_old = parting == UINT64_MAX || parting < ls_log_oldest(r->log);
     peer->parting = peer->parting_too_old ? 0 : parting;
     peer->verified = false;
-    peer->held = peer->acked = 0;
+    peer->held = peer->acked = peer->durable = 0;
     peer->heartbeat_due = true;
 }
 
@@ -283,6 +288,10 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
         peer->acked = counts;
         r->acks_changed = true;
         atomic_store_explicit(&r->page->acked[peer->node], peer->acked, memory_order_relaxed);
+    }
+    if (ack->durable > peer->durable) {
+        peer->durable = ack->durable;
+        r->acks_changed = true;
     }
     if (ack->limit > peer->limit)
         peer->limit = ack->limit;
@@ -583,6 +592,8 @@ uint32_t ls_sequencer_turn(struct ls_replica *r, uint64_t now_ns)
     if (r->acks_changed) {
         r->acks_changed = false;
         commit_advance(r, now_ns);
+        if (r->config.durability == LS_DURABLE_ASYNC)
+            work += ls_durable_disks(r, majority_reached(r, ls_durable_own(r), durable_of));
     }
     role_turn(r, now_ns);
     probe_turn(r, now_ns);

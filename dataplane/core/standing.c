@@ -84,6 +84,7 @@ void ls_standing_follow(struct ls_replica *r)
         return;
     r->members_change = r->log->memberships_changes;
     peers_follow(r, ls_standing_members(r));
+    r->disks = 0;
     r->acks_changed = true;       /* another majority may hold what the old one did not */
     r->view_due = r->view_opened; /* clients are told of a change, once the epoch is open */
     r->view_next = 0;

@@ -71,7 +71,8 @@ static enum ls_counter check_request(const uint8_t *body, size_t room)
         if (room < sizeof(*record) || !record_is_whole(body, sizeof(*record), record->length, room))
             return LS_COUNT_drop_malformed_operation;
         /* the log keeps number - awaited in 16 bits */
-        if (record->zero != 0 || record->awaited > record->number || record->number - record->awaited > UINT16_MAX)
+        if (record->durability > LS_DURABLE_JOURNAL || record->awaited > record->number ||
+            record->number - record->awaited > UINT16_MAX)
             return LS_COUNT_drop_malformed_operation;
         bool in_session = record->session != 0 && record->number != 0;
         bool sane = false;

@@ -293,7 +293,7 @@ static uint32_t asks(struct ls_journal *j)
 
 /* A write costs much the same for a few bytes and for many. While each turn brings more they are left to come together,
  * not longer than a write takes; a turn that brings none begins it at once. Where nobody waits for the disk they come
- * together for as long as may be lost. */
+ * together for as long as may be lost, unless an answer that waits for disks is among them. */
 static bool is_held(struct ls_journal *j, uint64_t end, uint64_t now_ns)
 {
     bool behind = j->config.behind, grows = end != j->seen_end;
@@ -303,7 +303,9 @@ static bool is_held(struct ls_journal *j, uint64_t end, uint64_t now_ns)
     j->seen_end = end;
     if (j->held_ns == 0)
         j->held_ns = now_ns;
-    return (grows || behind) && end - j->submitted < hold_bytes && now_ns - j->held_ns < hold_ns && !j->finishing;
+    bool hurries = behind && atomic_load_explicit(&j->log->hurry, memory_order_relaxed) > j->submitted;
+    return (grows || behind) && !hurries && end - j->submitted < hold_bytes && now_ns - j->held_ns < hold_ns &&
+           !j->finishing;
 }
 
 /* What the next write covers; false: nothing, or not now. */

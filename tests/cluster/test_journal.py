@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The journal: all nodes lose their power at once and come back with what they acknowledged; disks that were damaged."""
 import contextlib
+import json
 import os
 import random
 
@@ -90,6 +91,32 @@ def test_one_node_restarts():
             assert _came_back(cluster, victim), cluster.log_tail(victim, 40)
             assert "admitted" not in cluster.log_tail(victim, 12), cluster.log_tail(victim, 12)
         workload(cluster, "--clients", 2, "--operations", 500, "--name", "after")
+
+
+def test_async():
+    """Disks are written behind: what a power cut could take is said, and whoever asks for disks by the request gets
+    them."""
+    with running(3, options={**JOURNAL, "durability": "async"}) as cluster:
+        def put(*options):
+            status, output = cluster.run_client([cluster.lockstep, "kv", "put", "key", "value", "--json", "-c",
+                                                 cluster.config, *options])
+            assert status == 0, output
+            return json.loads(output)
+
+        assert put()["durability"] == "async"
+        assert put("--durability", "journal")["durability"] == "journal"
+        lost = cluster.status(cluster.sequencer())["could_lose"]
+        assert "bytes" in lost and "ms" in lost, lost
+        load = cluster.spawn_client([os.path.join(cluster.build, "perf", "lockstep-perf"), "--config", cluster.config,
+                                     "--seconds", "2", "--quiet", "--durability", "journal"], stdout=-3, stderr=-3)
+        victim = cluster.sequencer()
+        cluster.kill_node(victim)  # answers that waited for its disk come from the next one
+        cluster.wait("another sequencer", lambda: cluster.sequencer() not in (None, victim))
+        assert put("--durability", "journal")["durability"] == "journal"
+        cluster.restore_node(victim)
+        cluster.wait_ready()
+        assert load.wait(60) == 0
+        cluster.children.remove(load)
 
 
 def test_damage():

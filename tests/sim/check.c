@@ -273,17 +273,45 @@ static void canon_extend(struct sim *sim, const struct sim_epoch *epoch, struct 
     }
 }
 
+/* What is on the node's disk of the log that it has now. */
+static uint64_t on_disk(const struct sim_node *node)
+{
+    uint64_t durable = atomic_load(&node->seam.durable), from = atomic_load(&node->seam.journal_from);
+    bool waits = atomic_load(&node->seam.journal_taken) != atomic_load(&node->seam.journal_asked);
+    return waits && from < durable ? from : durable;
+}
+
+void sim_check_disk(struct sim_node *node)
+{
+    if (node->replica != NULL)
+        node->disk_end = on_disk(node);
+}
+
 /* What the sequencer's own copy counts for: where there is a journal, as much as is on its disk. */
 static uint64_t own_holds(const struct sim *sim, const struct sim_node *node, const struct sim_epoch *epoch)
 {
     if (node->replica == NULL || node->incarnation != epoch->incarnation)
         return 0;
-    uint64_t durable = atomic_load(&node->seam.durable), from = atomic_load(&node->seam.journal_from);
     if (!sim->journal)
         return epoch->last_end;
-    if (atomic_load(&node->seam.journal_taken) != atomic_load(&node->seam.journal_asked) && from < durable)
-        durable = from;
+    uint64_t durable = on_disk(node);
     return durable < epoch->last_end ? durable : epoch->last_end;
+}
+
+bool sim_is_on_disks(struct sim *sim, uint32_t voters, uint64_t seq)
+{
+    const struct sim_ledger *l = &sim->ledger;
+    uint32_t have = 0;
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        struct sim_node *node = &sim->node[i];
+        sim_check_disk(node);
+        while (node->disk_seq < l->canon_seq && node->disk_seq < node->last_seq &&
+               node->path[node->disk_seq + 1] == l->canon[node->disk_seq + 1] &&
+               l->record[l->canon[node->disk_seq + 1]].end <= node->disk_end)
+            node->disk_seq++;
+        have |= (uint32_t)(node->disk_seq >= seq) << i;
+    }
+    return 2 * __builtin_popcount(have & voters) > __builtin_popcount(voters);
 }
 
 static void commit_find(struct sim *sim, struct sim_epoch *epoch, struct sim_node *holder)
@@ -731,7 +759,7 @@ void sim_check_end(struct sim *sim)
     struct sim_ledger *l = &sim->ledger;
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         struct sim_node *node = &sim->node[i];
-        if (node->owned > 2 + 2 * LS_VOTERS_MAX)
+        if (node->owned > 2 + 2 * LS_VOTERS_MAX + node->view.held)
             sim_violate(sim, "Q1", "node %u has %u buffers that it neither sent nor gave back", node->id, node->owned);
         if (!(sim_members(sim) >> i & 1) || sim->host[i].forged || node->replica == NULL)
             continue;

@@ -149,6 +149,26 @@ static void age_count(struct sim *sim, const struct ls_reply_record *record)
         sim->stats.age_error_max = age - record->age;
 }
 
+/*
+ * P14: one that says so is on the disks of a majority. Where every answer waits for disks this is what committed means,
+ * which L4 holds against the disks, under the membership that was in force when it was committed.
+ */
+static void disks_check(struct sim *sim, const struct sim_node *node, const struct ls_reply_record *record)
+{
+    const struct ls_membership *members = ls_log_members(node->log); /* one that this turn has appended, too */
+    uint32_t voters = 0;
+    if (record->durability != LS_DURABLE_JOURNAL || record->seq == 0)
+        return;
+    sim->stats.durable_answers++;
+    if (sim->journal)
+        return;
+    for (uint32_t i = 0; i < members->count; i++)
+        voters |= (uint32_t)(members->member[i].role == LS_MEMBER_VOTER) << (members->member[i].node - 1);
+    if (!sim_is_on_disks(sim, voters, record->seq))
+        sim_violate(sim, "P14", "request %lu/%lu, entry %lu, is said to be on the disks of a majority", record->session,
+                    record->number, record->seq);
+}
+
 static void reply_sent(struct sim *sim, const struct sim_node *node, const struct sim_packet *packet)
 {
     struct sim_ledger *l = &sim->ledger;
@@ -167,6 +187,7 @@ static void reply_sent(struct sim *sim, const struct sim_node *node, const struc
             reply_open(sim, record);
         } else {
             reply_check(sim, record);
+            disks_check(sim, node, record);
         }
     }
 }

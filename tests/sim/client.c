@@ -116,6 +116,9 @@ static void done(void *user, const struct ls_client_result *result)
     SIM_TRACE(sim, "c%u: %s %lu %s %s seq %lu, %u bytes", client->index, op->read ? "read" : "op", op->number,
               result->outcome == LS_CLIENT_DONE ? "done" : "unknown", ls_status_name(result->status), result->seq,
               result->length);
+    if (result->outcome == LS_CLIENT_DONE && op->durable && result->seq != 0 && result->durability < LS_DURABLE_JOURNAL)
+        sim_violate(sim, "P14", "client %u: request %lu asked for disks, and got durability %u", client->index,
+                    op->number, result->durability);
     if (result->outcome == LS_CLIENT_DONE) {
         sim_check_returned(sim, op, result);
         if (result->seq > client->least)
@@ -156,6 +159,8 @@ bool sim_client_put(struct sim *sim, struct sim_client *client, const void *oper
     submission_note(sim, client, op->number, operation, length);
     op->used = true;
     client->in_flight++;
+    op->durable = sim->durability == LS_DURABLE_ASYNC && sim_rng_below(&sim->rng_disk, 3) == 0;
+    ls_client_core_durability(client->core, op->durable ? LS_DURABLE_JOURNAL : LS_DURABLE_NONE);
     int error =
         ls_client_core_submit(client->core, operation, length, deadline, done, op, sim_clock(&client->clock, sim->now));
     if (error != 0) {

@@ -25,7 +25,7 @@ static uint64_t clock_ns(void)
 struct options {
     uint64_t first, last;
     uint32_t nodes, jobs;
-    bool journal;
+    enum ls_durability durability;
     bool trace, print_hash, quiet;
     const char *mutant;
     bool random;
@@ -41,7 +41,7 @@ struct options {
 static void usage(FILE *to)
 {
     fputs("usage: lockstep-sim [--seed N | --seeds A..B] [--schedules N] [--nodes N] [--jobs N] [--trace]\n"
-          "                    [--journal]\n"
+          "                    [--journal | --async]\n"
           "                    [--print-hash] [--quiet] [--mutant NAME|all [--random]]\n"
           "                    [--scenario NAME|all [--golden DIR] [--update]]\n"
           "  --seed N        one schedule, in this process; with --trace everything that happens is printed\n"
@@ -97,6 +97,7 @@ static void options_parse(struct options *o, int argc, char **argv)
                                           {"schedules", required_argument, NULL, 'c'},
                                           {"nodes", required_argument, NULL, 'n'},
                                           {"journal", no_argument, NULL, 'J'},
+                                          {"async", no_argument, NULL, 'A'},
                                           {"jobs", required_argument, NULL, 'j'},
                                           {"trace", no_argument, NULL, 't'},
                                           {"print-hash", no_argument, NULL, 'p'},
@@ -112,7 +113,7 @@ static void options_parse(struct options *o, int argc, char **argv)
                                           {"link-us", required_argument, NULL, 'l'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    *o = (struct options){.first = 1, .last = 200, .jobs = 1, .link_us = 50};
+    *o = (struct options){.first = 1, .last = 200, .jobs = 1, .link_us = 50, .durability = LS_DURABLE_MEMORY};
     uint64_t count = 0;
     for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {
         switch (c) {
@@ -133,7 +134,10 @@ static void options_parse(struct options *o, int argc, char **argv)
             }
             break;
         case 'J':
-            o->journal = true;
+            o->durability = LS_DURABLE_JOURNAL;
+            break;
+        case 'A':
+            o->durability = LS_DURABLE_ASYNC;
             break;
         case 'j':
             o->jobs = (uint32_t)number(optarg, "--jobs");
@@ -200,8 +204,8 @@ static void report_violation(const struct sim_violation *v, const struct options
     printf("see it again: lockstep-sim --seed %lu --trace", v->seed);
     if (o->nodes != 0)
         printf(" --nodes %u", o->nodes);
-    if (o->journal)
-        printf(" --journal");
+    if (o->durability != LS_DURABLE_MEMORY)
+        printf(" --%s", ls_durability_name(o->durability));
     printf("\n");
 }
 
@@ -218,6 +222,8 @@ static void report_stats(const struct sim_stats *s, uint64_t elapsed_ns, uint32_
     printf("ctrl: %lu messages, %lu writes failed; crashes %lu, admitted %lu, counting %lu, epochs after healing %lu, "
            "majority lost %lu\n",
            s->ctrl_messages, s->disk_failed, s->crashes, s->admitted, s->counted, s->epochs_after, s->majority_lost);
+    if (s->durable_answers > 0)
+        printf("answers that said that disks have it: %lu\n", s->durable_answers);
     if (s->resumed > 0)
         printf("journals: %lu times a node came back with its log, power failed everywhere %lu times\n", s->resumed,
                s->power);
@@ -263,7 +269,7 @@ static int run_one(const struct options *o)
 {
     struct sim *sim = sim_create();
     sim->trace = o->trace;
-    sim->journal = o->journal;
+    sim_durability_set(sim, o->durability);
     uint64_t begin = clock_ns();
     bool good = sim_run(sim, o->first, o->nodes);
     if (o->print_hash)
@@ -279,7 +285,7 @@ static void worker_run(const struct options *o, struct sim_board *board, uint32_
 {
     struct sim_desk *desk = &board->desk[job];
     struct sim *sim = sim_create();
-    sim->journal = o->journal;
+    sim_durability_set(sim, o->durability);
     for (uint64_t seed = o->first + job; seed <= o->last && !board->stop; seed += o->jobs) {
         desk->seed = seed;
         bool good = sim_run(sim, seed, o->nodes);

@@ -102,14 +102,21 @@ static const struct {
 };
 
 /* Hunted with a journal on every node: without one these guards guard nothing. */
-static const char *const with_journal[] = {"ACK_BEFORE_DISK", "RING_BEFORE_DISK"};
+static const struct {
+    const char *name;
+    enum ls_durability durability;
+} with_journal[] = {
+    {"ACK_BEFORE_DISK", LS_DURABLE_JOURNAL},
+    {"RING_BEFORE_DISK", LS_DURABLE_JOURNAL},
+    {"ANSWER_BEFORE_DISKS", LS_DURABLE_ASYNC},
+};
 
-static bool wants_journal(const char *name)
+static enum ls_durability durability_of(const char *name)
 {
     for (size_t i = 0; i < sizeof(with_journal) / sizeof(with_journal[0]); i++)
-        if (strcmp(with_journal[i], name) == 0)
-            return true;
-    return false;
+        if (strcmp(with_journal[i].name, name) == 0)
+            return with_journal[i].durability;
+    return LS_DURABLE_MEMORY;
 }
 
 static const char *scenario_of(const char *name)
@@ -193,7 +200,7 @@ static void hunt(size_t which, const char *scenario, uint64_t first, uint64_t co
     const struct pair *pair = which < MUTANTS ? NULL : &pairs[which - MUTANTS];
     struct sim *sim = sim_create();
     sim->trace = trace;
-    sim->journal = wants_journal(name_of(which));
+    sim_durability_set(sim, durability_of(name_of(which)));
     if (!trace && freopen("/dev/null", "w", stderr) == NULL)
         _exit(2); /* assertions are expected, and told by the signal */
     if (pair != NULL && scenario != NULL && halves_fail(sim, pair, scenario, desk))

@@ -57,7 +57,7 @@ static void replica_config(const struct sim *sim, const struct sim_node *node, u
     to->question_ns = c->question_ns;
     to->pull_idle_ns = c->pull_idle_ns;
     to->inflight_max = c->inflight_max;
-    to->durability = sim->journal ? LS_DURABLE_JOURNAL : LS_DURABLE_MEMORY;
+    to->durability = sim->durability;
 }
 
 static void must(bool good, const char *what)
@@ -122,8 +122,11 @@ static bool journal_resume(struct sim *sim, struct sim_node *node)
                0) {
         sim_violate(sim, "P15", "node %u: %s", node->id, error);
     }
-    struct ls_journal_config config = {
-        .identity = identity, .incarnation = node->incarnation, .since = complete ? state.since : node->incarnation};
+    struct ls_journal_config config = {.identity = identity,
+                                       .incarnation = node->incarnation,
+                                       .since = complete ? state.since : node->incarnation,
+                                       .behind = sim->durability == LS_DURABLE_ASYNC,
+                                       .hold_ns = sim->durability == LS_DURABLE_ASYNC ? 20 * sim->config.disk_ns : 0};
     node->writer = ls_journal_create(&config, &state, &node->disk.disk, node->log, &node->seam);
     must(node->writer != NULL, "journal");
     /* The process waits for this before it says that it is ready. */
@@ -169,14 +172,14 @@ void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint6
                                     .incarnation = node->incarnation,
                                     .sessions_max = c->sessions_max,
                                     .window = c->window,
-                                    .durability = sim->journal ? LS_DURABLE_JOURNAL : LS_DURABLE_MEMORY,
+                                    .durability = sim->durability,
                                     .digest_every = 16};
     node->executor = ls_executor_create(&ec, node->log, &node->seam, &node->apply_io.port.io, &ls_kv, node->machine,
                                         &node->page, &node->apply_counters);
     must(node->executor != NULL, "executor");
     struct ls_replica_config rc;
     replica_config(sim, node, promise, &rc);
-    node->resumed = rc.resumed = sim->journal && journal_resume(sim, node);
+    node->resumed = rc.resumed = sim->durability != LS_DURABLE_MEMORY && journal_resume(sim, node);
     node->replica = ls_replica_create(&rc, node->log, &node->seam, &node->net_io.port.io, &ls_kv, node->machine,
                                       &node->page, &node->net_counters);
     must(node->replica != NULL, "replica");
@@ -184,7 +187,7 @@ void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint6
     node->last_seq = node->end = node->commit = node->commit_seq = node->executed_seq = 0;
     node->applied_seq = node->executions = node->verifications = 0;
     node->installed_epoch = node->base = node->end_was = node->acked_seq = 0;
-    node->fetched_at = 0;
+    node->fetched_at = node->disk_seq = node->disk_end = 0;
     node->machine_next = NULL;
     if (node->log->last_seq > 0)
         sim_check_resumed(sim, node);
@@ -209,6 +212,7 @@ void sim_node_stop(struct sim *sim, struct sim_node *node)
         host->held[host->helds++ % SIM_HELD] =
             node->path[node->acked_seq < node->last_seq ? node->acked_seq : node->last_seq];
     node->counts = node->doomed = false;
+    sim_check_disk(node);
     sim_disk_stop(&node->disk); /* what runs is read from the writer's memory, and the ring */
     ls_journal_destroy(node->writer);
     node->writer = NULL;

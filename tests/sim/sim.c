@@ -85,8 +85,15 @@ struct sim *sim_create(void)
         assert(sim->node[i].path != NULL);
     }
     sim->trace_to = stdout;
+    sim_durability_set(sim, LS_DURABLE_MEMORY);
     sim_ledger_init(&sim->ledger);
     return sim;
+}
+
+void sim_durability_set(struct sim *sim, enum ls_durability durability)
+{
+    sim->durability = durability;
+    sim->journal = durability == LS_DURABLE_JOURNAL;
 }
 
 /* ---- what a schedule is like ---- */

@@ -188,6 +188,8 @@ struct sim_node {
     uint64_t base;            /* where its log begins */
     uint64_t end_was;         /* end of its log as its last turn began */
     bool resumed;             /* with the log of an earlier life */
+    uint64_t disk_end;        /* position that its disk has of its log; stays while it is away, */
+    uint64_t disk_seq;        /* and up to here of the committed one */
     uint64_t acked_seq;       /* highest entry that it acknowledged so that it counted */
     uint64_t installed_epoch; /* is (or was) its sequencer */
     uint64_t verifications;   /* counter as of the last turn */
@@ -213,6 +215,7 @@ struct sim_op {
     bool used;
     bool read;
     bool queried;
+    bool durable; /* it asked for a majority's disks */
     uint8_t consistency;
     uint16_t client;
     uint16_t life;
@@ -355,9 +358,9 @@ struct sim_stats {
     uint64_t counters[LS_COUNTERS];
     uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, behind,
         majority_lost;
-    uint64_t ctrl_messages, disk_failed, images_damaged, rebased, rebase_refused, admitted, counted, resumed, power,
-        elections_won, elections, crashes, commands, commands_done, commands_refused, refused_links, epochs_after,
-        forged_refused;
+    uint64_t ctrl_messages, disk_failed, images_damaged, rebased, rebase_refused, admitted, counted, resumed,
+        durable_answers, power, elections_won, elections, crashes, commands, commands_done, commands_refused,
+        refused_links, epochs_after, forged_refused;
     uint64_t age_understated, age_error_max;
 };
 
@@ -393,7 +396,9 @@ struct sim {
     uint32_t packets_free;
     struct sim_node node[SIM_NODES_MAX];
     struct sim_client client[SIM_CLIENTS_MAX];
-    bool journal; /* every node has one, and answers for its disk alone; set before a run */
+    enum ls_durability durability; /* JOURNAL: every node answers for its disk alone; ASYNC: it writes behind, and an
+                                      answer may be asked to wait for disks; set before a run */
+    bool journal;                  /* it is JOURNAL */
     struct sim_host host[SIM_NODES_MAX];
     struct sim_message *message;
     uint32_t message_free[SIM_MESSAGES];
@@ -439,6 +444,7 @@ struct sim {
 /* ---- sim.c ---- */
 extern struct sim *sim_world; /* for debuggers and leak checkers */
 struct sim *sim_create(void);
+void sim_durability_set(struct sim *sim, enum ls_durability durability);
 /* Runs one schedule; true: no violation. nodes: 0, or how many instead of drawn. */
 bool sim_run(struct sim *sim, uint64_t seed, uint32_t nodes);
 /* Runs one with this configuration and script until `until`, without healing or demands at the end. */
@@ -584,6 +590,9 @@ void sim_ledger_init(struct sim_ledger *ledger);
 void sim_ledger_reset(struct sim *sim);
 void sim_check_node(struct sim *sim, struct sim_node *node); /* after each turn */
 void sim_check_log(struct sim *sim, struct sim_node *node);
+/* A majority of these nodes (bits) has it on its disk. */
+bool sim_is_on_disks(struct sim *sim, uint32_t voters, uint64_t seq);
+void sim_check_disk(struct sim_node *node); /* before it goes away */
 void sim_check_durable(struct sim *sim, struct sim_node *node);
 void sim_check_resumed(struct sim *sim, struct sim_node *node);
 void sim_check_applied_image(struct sim *sim, struct sim_node *node, struct ls_image *image);

@@ -111,6 +111,11 @@ int ls_client_read(struct ls_client *client, const void *operation, uint32_t len
  * in flight. */
 int ls_client_query(struct ls_client *client, uint64_t number);
 
+/* What the mutations submitted from now on are to have reached before they are answered. LS_DURABLE_JOURNAL: the disks
+ * of a majority, where the cluster only writes behind (async); what it has by itself anyway needs no asking
+ * (LS_DURABLE_NONE, the beginning). A cluster without journals answers as it can: look at reply->durability. */
+void ls_client_set_durability(struct ls_client *client, enum ls_durability durability);
+
 int ls_client_fd(const struct ls_client *client);
 /* Nanoseconds until ls_client_process() is wanted without any input: 0 at once, UINT64_MAX never. */
 uint64_t ls_client_wait_ns(const struct ls_client *client);

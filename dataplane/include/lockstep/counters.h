@@ -46,6 +46,7 @@
     X(drop_tx_full, "frames lost: transmit queue full")                                                                \
     X(drop_fetch_gone, "fetch: bytes no longer (or not yet) held")                                                     \
     X(drop_fragment, "fragment of no announced request")                                                               \
+    X(drop_held, "answer: waited for disks, and the epoch ended or too many waited")                                   \
     X(drop_malformed_operation, "request: record malformed")                                                           \
     X(drop_reply_ask, "repeat not answered: queue to apply full")                                                      \
     X(requests_in, "requests received")                                                                                \

@@ -31,9 +31,9 @@ struct ls_entry {
     uint32_t slot;
     uint32_t ip; /* the client, host order */
     uint16_t port;
-    uint16_t kind;    /* enum ls_entry_kind */
-    uint16_t awaited; /* number - lowest number whose result is still awaited */
-    uint16_t zero;
+    uint16_t kind;       /* enum ls_entry_kind */
+    uint16_t awaited;    /* number - lowest number whose result is still awaited */
+    uint16_t durability; /* what its answer waits for beyond commit: LS_DURABLE_JOURNAL, or 0 */
 } LS_PACKED;
 static_assert(sizeof(struct ls_entry) == 64, "log layout");
 

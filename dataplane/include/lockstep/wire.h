@@ -76,10 +76,11 @@ struct ls_request_record {
     uint64_t awaited;  /* lowest number whose result the client still wants, <= number */
     uint64_t deadline; /* log time in ns; 0: none */
     uint32_t slot;
-    uint16_t kind; /* enum ls_request_kind */
-    uint16_t zero;
-    uint32_t length; /* bytes of operation that follow */
-    uint32_t total;  /* ANNOUNCE: length of the whole operation; else 0 */
+    uint16_t kind;       /* enum ls_request_kind */
+    uint16_t durability; /* enum ls_durability that is to be reached before the answer; NONE: as the cluster has it.
+                            More than the cluster has is answered as the cluster has it, and the answer says so */
+    uint32_t length;     /* bytes of operation that follow */
+    uint32_t total;      /* ANNOUNCE: length of the whole operation; else 0 */
 } LS_PACKED;
 static_assert(sizeof(struct ls_request_record) == 48, "wire layout");
 #define LS_NONCE_SIZE 16

@@ -113,6 +113,10 @@ static void single_keys(void **state)
     assert_run(0, command);
     assert_has(out, "\"status\":\"OK\"");
     assert_has(out, "\"durability\":\"memory\"");
+    assert_run(1, "kv put a x --durability journal"); /* this cluster keeps no journal: it says so */
+    assert_has(err, "with durability memory and not journal");
+    assert_run(0, "kv put a x --durability memory");
+    assert_run(2, "kv put a x --durability disk");
     assert_run(1, "kv del a --version 1");
     assert_run(0, "kv del a");
     assert_run(1, "kv del a");

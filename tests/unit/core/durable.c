@@ -283,6 +283,82 @@ static void one_that_resumed_may_count(void **state)
     }
 }
 
+static void answered(struct rig *rig, uint64_t hold)
+{
+    struct ls_reply_frame reply = {.hold = hold};
+    assert_true(rig->io.alloc(&rig->io, &reply.frame));
+    struct ls_frame_header *header = (struct ls_frame_header *)reply.frame.data;
+    memset(header, 0, sizeof(*header));
+    header->type = LS_FRAME_REPLY;
+    reply.frame.length = sizeof(*header);
+    reply.frame.peer = rig_address(9);
+    assert_true(ls_spsc_push(&rig->seam.replies, &reply));
+}
+
+static uint32_t replies_out(struct rig *rig)
+{
+    uint32_t n = rig_sent(rig, LS_FRAME_REPLY);
+    rig_clear(rig);
+    return n;
+}
+
+/* Under `async` memory commits, and an answer that says `journal` waits until a majority's disks have its entry; the
+ * others do not. */
+static void answers_wait_for_disks(void **state)
+{
+    (void)state;
+    struct rig *rig = begin(LS_DURABLE_ASYNC);
+    lead(rig);
+    uint64_t opened = rig->log.end;
+    ack(rig, 2, opened, 0, 0);
+    ack(rig, 3, opened, 0, 0);
+    assert_int_equal(commit_of(rig), opened);
+    rig_apply(rig);
+    (void)replies_out(rig);
+    answered(rig, 0);
+    answered(rig, opened);
+    rig_turn(rig, 0);
+    assert_int_equal(replies_out(rig), 1);
+    written(rig, opened); /* the sequencer's own disk alone */
+    assert_int_equal(replies_out(rig), 0);
+    ack(rig, 2, opened, opened - 8, 0);
+    assert_int_equal(replies_out(rig), 0);
+    ack(rig, 2, opened, opened, 0);
+    assert_int_equal(replies_out(rig), 1);
+    answered(rig, opened); /* known to be there by now */
+    rig_turn(rig, 0);
+    assert_int_equal(replies_out(rig), 1);
+    /* The epoch ends: what still waits is forgotten, the client asks again. */
+    answered(rig, opened + 1000);
+    rig_turn(rig, 0);
+    rig_seal(rig, 2);
+    rig_turn(rig, 0);
+    assert_int_equal(rig_count(rig, LS_COUNT_drop_held), 1);
+    assert_int_equal(replies_out(rig), 0);
+    end(rig);
+}
+
+/* More than there is room for: the newest are dropped, under their own name. */
+static void answers_that_wait_have_a_bound(void **state)
+{
+    (void)state;
+    struct rig *rig = begin(LS_DURABLE_ASYNC);
+    lead(rig);
+    uint64_t opened = rig->log.end;
+    ack(rig, 2, opened, 0, 0);
+    ack(rig, 3, opened, 0, 0);
+    rig_apply(rig);
+    for (uint32_t i = 0; i < LS_HELD_MAX + 10; i++) {
+        answered(rig, opened);
+        rig_turn(rig, 0);
+        rig_clear(rig);
+    }
+    assert_int_equal(rig_count(rig, LS_COUNT_drop_held), 10);
+    rig_seal(rig, 2);
+    assert_int_equal(rig_count(rig, LS_COUNT_drop_held), 10 + LS_HELD_MAX);
+    end(rig);
+}
+
 /* Who the members are, control hears of a log that came back as of any other. */
 static void members_of_a_log_that_came_back_are_told(void **state)
 {
@@ -341,6 +417,8 @@ int main(void)
         cmocka_unit_test(the_ring_waits_for_the_disk),
         cmocka_unit_test(a_disk_that_fails_halts),
         cmocka_unit_test(one_that_resumed_may_count),
+        cmocka_unit_test(answers_wait_for_disks),
+        cmocka_unit_test(answers_that_wait_have_a_bound),
         cmocka_unit_test(members_of_a_log_that_came_back_are_told),
         cmocka_unit_test(a_resumed_follower_is_taken),
     };

@@ -166,9 +166,9 @@ static struct fixture *fixture_create(void)
 
 static void fixture_destroy(struct fixture *f)
 {
-    struct ls_frame frame;
-    while (ls_spsc_pop(&f->seam.replies, &frame))
-        io_release(&f->io, &frame);
+    struct ls_reply_frame reply;
+    while (ls_spsc_pop(&f->seam.replies, &reply))
+        io_release(&f->io, &reply.frame);
     assert_int_equal(f->buffers_free, BUFFERS); /* none lost on any path */
     ls_executor_destroy(f->executor);
     ls_seam_free(&f->seam);
@@ -249,9 +249,9 @@ static uint64_t begin(struct fixture *f)
     append_limits(f, SESSIONS, LS_WINDOW_MAX);
     uint64_t session = append_open(f, 1, CLIENT);
     run(f);
-    struct ls_frame frame;
-    while (ls_spsc_pop(&f->seam.replies, &frame))
-        io_release(&f->io, &frame);
+    struct ls_reply_frame reply;
+    while (ls_spsc_pop(&f->seam.replies, &reply))
+        io_release(&f->io, &reply.frame);
     return session;
 }
 
@@ -262,13 +262,15 @@ struct received {
     struct ls_reply_record record;
     uint8_t bytes[LS_RESULT_MAX];
     uint32_t frame; /* which one it came in */
+    uint64_t hold;  /* and what that waits for */
 };
 
 static uint32_t receive(struct fixture *f, struct received *received, uint32_t most)
 {
-    struct ls_frame frame;
+    struct ls_reply_frame reply;
     uint32_t n = 0;
-    for (uint32_t frames = 0; ls_spsc_pop(&f->seam.replies, &frame); frames++) {
+    for (uint32_t frames = 0; ls_spsc_pop(&f->seam.replies, &reply); frames++) {
+        struct ls_frame frame = reply.frame;
         enum ls_counter reason = ls_frame_check(&identity, frame.data, frame.length);
         if (reason != 0)
             fail_msg("a reply that clients refuse: %s", ls_counter_name(reason));
@@ -283,7 +285,8 @@ static uint32_t receive(struct fixture *f, struct received *received, uint32_t m
         const struct ls_reply_record *record;
         while ((record = ls_reply_next(frame.data, &at)) != NULL) {
             assert_true(n < most);
-            received[n] = (struct received){.client = frame.peer, .record = *record, .frame = frames};
+            received[n] =
+                (struct received){.client = frame.peer, .record = *record, .frame = frames, .hold = reply.hold};
             memcpy(received[n].bytes, record + 1, record->length);
             n++;
         }
@@ -688,12 +691,39 @@ static void test_no_buffer(void **state)
     assert_answer(&r, session, 1, seq, LS_STATUS_OK, 8, LS_REPLY_REPEAT);
 }
 
+/* An answer that says more than a commit stands for names what it waits for, and nobody else's waits with it. */
+static void test_answers_that_wait_for_disks(void **state)
+{
+    struct fixture *f = *state;
+    struct received r[3];
+    uint8_t operation[2] = {LS_STATUS_OK, 8};
+    uint64_t session = begin(f);
+    append_request(f, session, 1, CLIENT, LS_STATUS_OK, 8);
+    struct ls_entry header = {.kind = LS_ENTRY_OPERATION, .session = session, .durability = LS_DURABLE_JOURNAL};
+    header.number = 2;
+    append(f, header, CLIENT, operation, sizeof(operation));
+    append_request(f, session, 3, CLIENT, LS_STATUS_OK, 8);
+    run(f);
+    assert_int_equal(receive(f, r, 3), 3);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(r[i].record.number, i + 1);
+        assert_int_equal(r[i].record.durability, i == 1 ? LS_DURABLE_JOURNAL : LS_DURABLE_MEMORY);
+        assert_int_equal(r[i].hold, i == 1 ? f->end : 0);
+        assert_int_equal(r[i].frame, i);
+    }
+    struct ls_repeat again = {.session = session, .number = 3, .durability = LS_DURABLE_JOURNAL, .client = CLIENT};
+    assert_true(ls_spsc_push(&f->seam.repeats, &again));
+    struct received answered = answer(f);
+    assert_int_equal(answered.record.durability, LS_DURABLE_JOURNAL);
+    assert_int_equal(answered.hold, f->end); /* all that is applied: its entry is somewhere below */
+}
+
 static void test_reply_queue_full(void **state)
 {
     struct fixture *f = *state;
     uint64_t session = begin(f);
     uint64_t replies = COUNTED(f, replies_out);
-    struct ls_frame nothing = {0};
+    struct ls_reply_frame nothing = {0};
     while (ls_spsc_push(&f->seam.replies, &nothing))
         continue;
     append_request(f, session, 1, CLIENT, 0, 8);
@@ -977,6 +1007,7 @@ int main(void)
         TEST(test_frame_filled_to_the_last_byte),
         TEST(test_as_many_clients_as_entries),
         TEST(test_no_buffer),
+        TEST(test_answers_that_wait_for_disks),
         TEST(test_reply_queue_full),
         TEST(test_repeats_queue),
         TEST(test_stall),

@@ -253,7 +253,7 @@ static void hostile_entries_are_not_sane(void **state)
     assert_false(ls_entry_is_sane(&entry, SIZE));
     entry = (struct ls_entry){.kind = LS_ENTRY_EPOCH, .length = 8};
     assert_false(ls_entry_is_sane(&entry, SIZE));
-    entry = (struct ls_entry){.kind = LS_ENTRY_TICK, .zero = 1};
+    entry = (struct ls_entry){.kind = LS_ENTRY_TICK, .durability = LS_DURABLE_ASYNC};
     assert_false(ls_entry_is_sane(&entry, SIZE));
 }
 

@@ -47,6 +47,8 @@ void rig_start(struct rig *rig, uint32_t nodes);
 /* A new incarnation that nobody has told anything yet. */
 void rig_start_outside(struct rig *rig);
 void rig_start_durable(struct rig *rig, enum ls_durability durability, bool resumed); /* outside, too */
+/* A new incarnation over the log that the one before has left; nothing that happened is told any more. */
+void rig_again(struct rig *rig, bool resumed);
 void rig_found(struct rig *rig, uint32_t nodes);
 struct ls_membership rig_members(uint32_t nodes); /* voters 1..nodes */
 void rig_stop(struct rig *rig);
@@ -60,8 +62,6 @@ enum ls_role rig_role(const struct rig *rig);
 /* ctrl: gives the order, turns, and returns its answer; events before it are lost. */
 struct ls_event rig_order_give(struct rig *rig, struct ls_order order);
 /* The next event of that kind; those before it are lost. False: there is none. */
-/* A new incarnation over the log that the one before has left; nothing that happened is told any more. */
-void rig_again(struct rig *rig, bool resumed);
 bool rig_event(struct rig *rig, enum ls_event_kind kind, struct ls_event *event);
 struct ls_event rig_seal(struct rig *rig, uint64_t epoch);
 uint32_t rig_install(struct rig *rig, uint64_t epoch); /* returns the refusal code */

@@ -306,9 +306,9 @@ static void next_ns_sees_waiting_replies(void **state)
 {
     struct rig *rig = *state;
     rig_follow(rig, 1);
-    struct ls_frame frame;
-    rig->io.alloc(&rig->io, &frame);
-    ls_spsc_push(&rig->seam.replies, &frame);
+    struct ls_reply_frame reply = {0};
+    rig->io.alloc(&rig->io, &reply.frame);
+    ls_spsc_push(&rig->seam.replies, &reply);
     uint64_t next = ls_replica_next_ns(rig->replica, rig->now);
     rig_turn(rig, 1000);
     assert_true(next <= rig->now);

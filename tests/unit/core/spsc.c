@@ -121,12 +121,12 @@ static void test_seam_has_its_room(void **state)
         assert_int_equal(ls_spsc_room(&seam.events), LS_EVENTS_QUEUE);
         /* every queue full at once, and the array behind them unharmed */
         struct ls_repeat repeat = {.number = 1};
-        struct ls_frame frame = {.length = 2};
+        struct ls_reply_frame reply = {.hold = 2};
         struct ls_order order = {.id = 3};
         struct ls_event event = {.id = 4};
         while (ls_spsc_push(&seam.repeats, &repeat))
             continue;
-        while (ls_spsc_push(&seam.replies, &frame))
+        while (ls_spsc_push(&seam.replies, &reply))
             continue;
         while (ls_spsc_push(&seam.orders, &order))
             continue;
@@ -135,8 +135,8 @@ static void test_seam_has_its_room(void **state)
         assert_int_equal(atomic_load(&seam.sessions[counts[i] - 1].next), 0);
         while (ls_spsc_pop(&seam.repeats, &repeat))
             assert_int_equal(repeat.number, 1);
-        while (ls_spsc_pop(&seam.replies, &frame))
-            assert_int_equal(frame.length, 2);
+        while (ls_spsc_pop(&seam.replies, &reply))
+            assert_int_equal(reply.hold, 2);
         while (ls_spsc_pop(&seam.orders, &order))
             assert_int_equal(order.id, 3);
         while (ls_spsc_pop(&seam.events, &event))
