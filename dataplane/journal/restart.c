@@ -94,11 +94,12 @@ static bool has_segments(const struct run *r)
 {
     DIR *directory = opendir(r->directory);
     struct dirent *entry;
+    uint64_t number;
     bool any = false;
     if (directory == NULL)
         return false;
     while (!any && (entry = readdir(directory)) != NULL)
-        any = strncmp(entry->d_name, "segment-", 8) == 0 && strstr(entry->d_name, ".partial") == NULL;
+        any = ls_journal_segment_name_read(entry->d_name, &number);
     closedir(directory);
     return any;
 }

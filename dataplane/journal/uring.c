@@ -54,15 +54,8 @@ struct ls_uring {
     uint64_t trimmed;
     pthread_t maker;
     bool maker_runs;
-    /* start */
-    uint64_t read_number;
-    int read_fd;
+    struct ls_journal_files files; /* at start */
 };
-
-static void name_of(uint64_t number, const char *end, char name[64])
-{
-    snprintf(name, 64, "segment-%016" PRIx64 "%s", number, end);
-}
 
 /* ---- the maker ---- */
 
@@ -95,9 +88,9 @@ static int zeros_write(int fd, const struct ls_journal_identity *identity, uint6
 
 static int segment_create(struct ls_uring *u, uint64_t number)
 {
-    char partial[64], name[64];
-    name_of(number, ".partial", partial);
-    name_of(number, "", name);
+    char partial[LS_JOURNAL_NAME_MAX], name[LS_JOURNAL_NAME_MAX];
+    ls_journal_segment_name(number, ".partial", partial);
+    ls_journal_segment_name(number, "", name);
     int fd = openat(u->directory_fd, partial, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
@@ -114,9 +107,9 @@ static int segment_create(struct ls_uring *u, uint64_t number)
 
 static int segment_open(struct ls_uring *u, uint64_t number)
 {
-    char name[64];
+    char name[LS_JOURNAL_NAME_MAX];
     struct stat stat;
-    name_of(number, "", name);
+    ls_journal_segment_name(number, "", name);
     int fd = openat(u->directory_fd, name, O_RDWR | O_DIRECT | O_CLOEXEC);
     if (fd < 0)
         return -errno;
@@ -159,11 +152,7 @@ static void segments_delete(struct ls_uring *u, uint64_t below)
     }
     while ((entry = readdir(directory)) != NULL) {
         uint64_t number;
-        char again[64];
-        if (sscanf(entry->d_name, "segment-%16" SCNx64, &number) != 1)
-            continue;
-        name_of(number, "", again);
-        if (number < below && strcmp(again, entry->d_name) == 0)
+        if (ls_journal_segment_name_read(entry->d_name, &number) && number < below)
             (void)unlinkat(u->directory_fd, entry->d_name, 0);
     }
     closedir(directory);
@@ -284,52 +273,12 @@ static void uring_trim(struct ls_journal_disk *disk, uint64_t number)
     maker_wake(u);
 }
 
-/* At start: through the page cache. */
-static int read_open(struct ls_uring *u, uint64_t number)
-{
-    uint8_t block[LS_JOURNAL_BLOCK];
-    char name[64];
-    if (u->read_fd >= 0 && u->read_number == number)
-        return 1;
-    if (u->read_fd >= 0)
-        close(u->read_fd);
-    name_of(number, "", name);
-    u->read_fd = openat(u->directory_fd, number == LS_JOURNAL_STATE ? "state" : name, O_RDONLY | O_CLOEXEC);
-    if (u->read_fd < 0)
-        return errno == ENOENT ? 0 : -errno;
-    u->read_number = number;
-    if (number == LS_JOURNAL_STATE)
-        return 1;
-    (void)posix_fadvise(u->read_fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    ssize_t n = pread(u->read_fd, block, sizeof(block), 0);
-    enum ls_journal_wrong wrong =
-        n == (ssize_t)sizeof(block) ? ls_journal_segment_check(&u->config.identity, number, block) : LS_JOURNAL_DAMAGED;
-    if (wrong == LS_JOURNAL_RIGHT)
-        return 1;
-    snprintf(u->disk.problem, sizeof(u->disk.problem), "%.80s/%.40s is %.120s", u->directory, name,
-             ls_journal_wrong_text(wrong));
-    close(u->read_fd);
-    u->read_fd = -1;
-    return -EBADMSG;
-}
-
 static int uring_read(struct ls_journal_disk *disk, uint64_t segment, uint64_t offset, void *bytes, uint32_t length)
 {
     struct ls_uring *u = (struct ls_uring *)disk;
-    uint32_t got = 0;
-    int there = read_open(u, segment);
-    if (there <= 0)
-        return there;
-    while (got < length) {
-        uint64_t at = segment == LS_JOURNAL_STATE ? offset + got : offset + got + LS_JOURNAL_BLOCK;
-        ssize_t n = pread(u->read_fd, (uint8_t *)bytes + got, length - got, (off_t)at);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        if (n == 0)
-            break;
-        got += n > 0 ? (uint32_t)n : 0;
-    }
-    return (int)got;
+    int got = ls_journal_files_read(&u->files, segment, offset, bytes, length);
+    memcpy(disk->problem, u->files.disk.problem, sizeof(disk->problem));
+    return got;
 }
 
 /* ---- the owner's ---- */
@@ -376,7 +325,10 @@ static int parts_make(struct ls_uring *u, char *error)
     u->directory_fd = open(u->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (u->directory_fd < 0)
         return say_error(error, -errno, "cannot be opened", u->directory, ": look at its permissions");
-    int code = state_open(u, error);
+    int code = ls_journal_files_open(&u->files, u->directory, &u->config.identity);
+    if (code != 0)
+        return say_error(error, code, "cannot be opened", u->directory, ": look at its permissions");
+    code = state_open(u, error);
     if (code != 0)
         return code;
     code = io_uring_queue_init(QUEUE, &u->ring, 0);
@@ -404,7 +356,7 @@ int ls_uring_create(const struct ls_uring_config *config, struct ls_uring **urin
     u->config = *config;
     u->disk = (struct ls_journal_disk){
         .write = uring_write, .turn = uring_turn, .segment = uring_segment, .trim = uring_trim, .read = uring_read};
-    u->directory_fd = u->state_fd = u->wake = u->read_fd = -1;
+    u->directory_fd = u->state_fd = u->wake = u->files.directory_fd = u->files.fd = -1;
     atomic_init(&u->want, NOTHING);
     atomic_init(&u->failed, NOTHING);
     for (uint32_t i = 0; i < FILES; i++)
@@ -432,7 +384,8 @@ void ls_uring_destroy(struct ls_uring *u)
     for (uint32_t i = 0; i < FILES; i++)
         if (atomic_load_explicit(&u->file[i].number, memory_order_relaxed) != NOTHING)
             close(u->file[i].fd);
-    int fds[] = {u->read_fd, u->state_fd, u->wake, u->directory_fd};
+    ls_journal_files_close(&u->files);
+    int fds[] = {u->state_fd, u->wake, u->directory_fd};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         if (fds[i] >= 0)
             close(fds[i]);
@@ -455,8 +408,8 @@ int ls_uring_wake_by(struct ls_uring *u, int fd)
 int ls_uring_sync(struct ls_uring *u, uint64_t last)
 {
     for (uint64_t number = last > 0 ? last - 1 : 0; number <= last; number++) {
-        char name[64];
-        name_of(number, "", name);
+        char name[LS_JOURNAL_NAME_MAX];
+        ls_journal_segment_name(number, "", name);
         int fd = openat(u->directory_fd, name, O_RDWR | O_CLOEXEC);
         if (fd < 0 && errno == ENOENT)
             continue;

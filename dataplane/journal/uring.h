@@ -8,7 +8,7 @@
 #ifndef LOCKSTEP_JOURNAL_URING_H
 #define LOCKSTEP_JOURNAL_URING_H
 
-#include "format.h"
+#include "files.h"
 
 #define LS_URING_ERROR_MAX 512
 
