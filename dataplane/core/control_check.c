@@ -386,6 +386,7 @@ static const struct shape shapes[] = {
     {LS_CONTROL_RESTORE, ASKS, sizeof(struct ls_control_path), true, restore_check},
     {LS_CONTROL_FLIP, ASKS, sizeof(struct ls_control_flip), false, NULL},
     {LS_CONTROL_TRIM, ASKS, sizeof(struct ls_control_trim), false, NULL},
+    {LS_CONTROL_DISK_FAULT, ASKS, sizeof(struct ls_control_disk_fault), false, NULL}, /* ls_disk_fault_check() */
     {LS_CONTROL_SLOW, ASKS, sizeof(struct ls_control_slow), false, slow_check},
     {LS_CONTROL_SEALED, ANSWERS, sizeof(struct ls_control_sealed), true, sealed_check},
     {LS_CONTROL_INSTALLED, ANSWERS, sizeof(struct ls_control_installed), false, installed_check},

@@ -277,7 +277,8 @@ static int uring_read(struct ls_journal_disk *disk, uint64_t segment, uint64_t o
 {
     struct ls_uring *u = (struct ls_uring *)disk;
     int got = ls_journal_files_read(&u->files, segment, offset, bytes, length);
-    memcpy(disk->problem, u->files.disk.problem, sizeof(disk->problem));
+    if (got < 0)
+        memcpy(disk->problem, u->files.disk.problem, sizeof(disk->problem));
     return got;
 }
 

@@ -17,11 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../core/dice.h"
+
 #define BUFFERS_DEFAULT 1024u
 #define BUFFERS_MAX     (1u << 20)
 #define BURST           64 /* asked of the inner port at once while faults are on */
 #define WAITING_MAX     64 /* reordered frames of a direction */
-#define MILLION         1000000u
 #define QUIET_NEVER     UINT64_MAX
 
 struct held {
@@ -72,27 +73,6 @@ struct ls_fault {
     uint32_t lent; /* buffers with the one who received */
     struct ls_addr node[LS_NODE_ID_MAX + 1];
 };
-
-/* ---- dice: splitmix64 (Steele, Lea, Flood 2014) ---- */
-
-static uint64_t roll(struct ls_fault *f)
-{
-    uint64_t z = f->dice += 0x9e3779b97f4a7c15ull;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-    return z ^ z >> 31;
-}
-
-/* 0 .. n-1 */
-static uint64_t roll_below(struct ls_fault *f, uint64_t n)
-{
-    return (uint64_t)((unsigned __int128)roll(f) * n >> 64);
-}
-
-static bool happens(struct ls_fault *f, uint32_t per_million)
-{
-    return per_million != 0 && roll_below(f, MILLION) < per_million;
-}
 
 /* ---- held frames ---- */
 
@@ -187,7 +167,7 @@ static uint64_t wait_of(struct ls_fault *f, const struct direction *d, uint32_t 
     if (random) {
         wait += s->delay;
         if (s->jitter != 0)
-            wait += roll_below(f, s->jitter + 1);
+            wait += ls_dice_below(&f->dice, s->jitter + 1);
     }
     return wait;
 }
@@ -199,8 +179,8 @@ static bool take_copy(struct ls_fault *f, struct direction *d, const struct ls_f
 {
     const struct ls_control_fault *s = &f->settings;
     uint64_t link_ns;
-    bool corrupt = random && happens(f, s->corrupt) && frame->length > 0;
-    bool reorder = random && happens(f, s->reorder) && d->waiting_count < WAITING_MAX;
+    bool corrupt = random && ls_dice_happens(&f->dice, s->corrupt) && frame->length > 0;
+    bool reorder = random && ls_dice_happens(&f->dice, s->reorder) && d->waiting_count < WAITING_MAX;
     uint64_t wait_ns = wait_of(f, d, frame->length, random, &link_ns);
 
     if (!corrupt && !reorder && wait_ns == 0 && !copy_anyway)
@@ -217,8 +197,8 @@ static bool take_copy(struct ls_fault *f, struct direction *d, const struct ls_f
     held->peer = frame->peer;
     held->number = f->arrivals++;
     if (corrupt) {
-        for (uint64_t flips = 1 + roll_below(f, 3), done = 0; done < flips; done++) {
-            uint64_t bit = roll_below(f, frame->length * 8ull);
+        for (uint64_t flips = 1 + ls_dice_below(&f->dice, 3), done = 0; done < flips; done++) {
+            uint64_t bit = ls_dice_below(&f->dice, frame->length * 8ull);
             held->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
         }
         /* Two flips of one bit would leave the frame whole. */
@@ -230,7 +210,7 @@ static bool take_copy(struct ls_fault *f, struct direction *d, const struct ls_f
         ls_count(f->counters, fault_reordered);
     if (reorder) {
         held->due_ns = f->now_ns + LS_FAULT_REORDER_MAX_NS;
-        held->behind = d->seen + 1 + roll_below(f, s->reorder_span);
+        held->behind = d->seen + 1 + ls_dice_below(&f->dice, s->reorder_span);
         held->wait_ns = wait_ns;
         d->waiting[d->waiting_count++] = buffer;
     } else {
@@ -248,14 +228,14 @@ static bool take(struct ls_fault *f, struct direction *d, const struct ls_frame 
     uint16_t node = d == &f->out || cut != 0 ? node_of(f, frame->peer) : 0;
     bool random = d == &f->in || node == 0;
 
-    if ((cut >> node & 1) != 0 || (random && happens(f, s->drop))) {
+    if ((cut >> node & 1) != 0 || (random && ls_dice_happens(&f->dice, s->drop))) {
         drop(f, false);
         return false;
     }
     if (frame->length > LS_FRAME_MAX)
         return true; /* nothing of ours, and no room for it here: the core refuses it */
     d->seen++;
-    bool twice = random && happens(f, s->duplicate);
+    bool twice = random && ls_dice_happens(&f->dice, s->duplicate);
     bool passes = take_copy(f, d, frame, random, false);
     if (twice) {
         ls_count(f->counters, fault_duplicated);
@@ -429,11 +409,11 @@ int ls_fault_check(const struct ls_control_fault *settings, char *error, size_t 
         const char *name;
         uint64_t value, max;
     } bounds[] = {
-        {"drop (per million)", settings->drop, MILLION},
-        {"duplicate (per million)", settings->duplicate, MILLION},
-        {"reorder (per million)", settings->reorder, MILLION},
+        {"drop (per million)", settings->drop, LS_MILLION},
+        {"duplicate (per million)", settings->duplicate, LS_MILLION},
+        {"reorder (per million)", settings->reorder, LS_MILLION},
         {"reorder span (frames)", settings->reorder_span, LS_FAULT_SPAN_MAX},
-        {"corrupt (per million)", settings->corrupt, MILLION},
+        {"corrupt (per million)", settings->corrupt, LS_MILLION},
         {"delay (ns)", settings->delay, LS_FAULT_DELAY_MAX_NS},
         {"jitter (ns)", settings->jitter, LS_FAULT_DELAY_MAX_NS},
         {"reserved field", settings->zero, 0},

@@ -42,6 +42,8 @@ enum ls_control_type {
     LS_CONTROL_SLOW = 16,       /* a fault on purpose: a worker wastes time: struct ls_control_slow. DONE */
     LS_CONTROL_TRIM = 17,       /* a verified checkpoint covers the log up to here, the journal may let it go: struct
                                    ls_control_trim. Answer: DONE; an error where there is no journal */
+    LS_CONTROL_DISK_FAULT = 18, /* replace the faults of the journal's disk: struct ls_control_disk_fault. Answer: DONE;
+                                   an error where there is no journal */
     /* dataplane -> ctrl: answers (same `id` as the question) */
     LS_CONTROL_SEALED = 32,          /* struct ls_control_sealed, then its members */
     LS_CONTROL_INSTALLED = 33,       /* struct ls_control_installed */
@@ -229,6 +231,22 @@ struct ls_control_fault {
     uint64_t cut_in;           /* bit n: nothing from node n is received */
     uint64_t cut_out;          /* bit n: nothing is sent to node n */
     uint64_t bytes_per_second; /* 0: no limit */
+} LS_PACKED;
+
+/* Per million writes of the journal; times in ns. All zero: off. */
+struct ls_control_disk_fault {
+    uint64_t seed;
+    uint32_t error; /* end with EIO, and nothing of them is there */
+    uint32_t cut;   /* short: end with EIO, and their first blocks are there */
+    uint32_t
+        torn; /* reach the disk in pieces, in any order, a while apart: a node that dies meanwhile leaves them torn */
+    uint32_t lost;      /* said to be there, and are not: all of them, and the next start finds files of before */
+    uint32_t rot;       /* one bit of them is another one */
+    uint32_t misplaced; /* stand in another place of their segment, and not in their own */
+    uint32_t full;      /* 1: no new segment can be made */
+    uint32_t hang;      /* 1: no write ends */
+    uint64_t delay;     /* before a write begins: a node that dies meanwhile loses it */
+    uint64_t jitter;    /* and up to so much more */
 } LS_PACKED;
 
 struct ls_control_ready {

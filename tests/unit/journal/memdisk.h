@@ -31,6 +31,7 @@ struct memdisk {
     uint64_t trimmed; /* segments below are gone */
     uint32_t slow;    /* of 256 completions that could be taken, so many are left for later */
     int fail;         /* what the next completion, and all after it, say */
+    bool overlaps;    /* writes of one block at a time are no mistake: they were misplaced */
     bool make_late;   /* a segment is there at the second asking */
 };
 
