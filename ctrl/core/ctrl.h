@@ -45,8 +45,9 @@ struct ls_ctrl_config {
     uint64_t cluster;
     uint32_t generation;
     uint16_t node;
-    bool journal;             /* durability journal: a dataplane that starts may bring back all that it acknowledged */
-    uint16_t first_sequencer; /* of a new cluster: stands at once, the others after the usual time-out */
+    enum ls_durability durability; /* from async on a dataplane that starts may bring back all that it acknowledged;
+                                      under journal one that dies always leaves all of that */
+    uint16_t first_sequencer;      /* of a new cluster: stands at once, the others after the usual time-out */
     struct ls_membership founders; /* of the cluster file; used until a log says better */
     uint64_t clock_ns;             /* time of day at start: no incarnation is below it */
     uint64_t seed;                 /* spreads what would otherwise collide */

@@ -373,7 +373,7 @@ bool ctrl_resumes(const struct ls_ctrl *c)
     if (c->disk.counts == 0 || c->disk.recovers)
         return false;
     if (c->phase == LS_CTRL_WAITING || (c->phase == LS_CTRL_STARTING && !c->take_over))
-        return c->config.journal; /* it may well */
+        return c->config.durability >= LS_DURABLE_ASYNC; /* it may well */
     return c->resumed && c->phase == LS_CTRL_OUTSIDE && c->disk.counts != c->disk.incarnation;
 }
 

@@ -241,6 +241,13 @@ static void halt_step(struct ls_ctrl *c)
                     ls_halt_text(c->halt));
         return;
     }
+    if (c->halt == LS_HALT_DISK && c->config.durability == LS_DURABLE_JOURNAL) {
+        /* What it answered for the disk has: nobody has to be spared, and all may have a full disk at once. */
+        ctrl_problem(c, "the dataplane has halted: %s. It is started again, with what its disk has",
+                     ls_halt_text(c->halt));
+        ctrl_kill(c);
+        return;
+    }
     ctrl_problem(c,
                  "the dataplane has halted: %s. It is rebuilt from the others as soon as they are a majority without "
                  "it",

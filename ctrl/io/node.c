@@ -349,7 +349,7 @@ static bool brain_make(struct ls_node *node)
                                     .generation = node->record.durable.generation,
                                     .node = node->self->id,
                                     .first_sequencer = node->config->first_sequencer,
-                                    .journal = node->config->durability != LS_DURABLE_MEMORY,
+                                    .durability = node->config->durability,
                                     .times = node->times};
     struct ls_ctrl_io io;
     struct timespec now;

@@ -68,6 +68,9 @@
     X(FRAME_UNCHECKED, "a frame's checksum is not looked at")                                                          \
     X(CHAIN_UNCHECKED, "a fetched entry is taken in though it does not follow the one before")                         \
     X(CUT_SESSIONS_LATE, "a checkpoint holds sessions as they are when it is written, not as they were at its seq")    \
+    X(DISK_ERROR_IGNORED, "a write that failed is taken for one that is on the disk")                                  \
+    X(MARK_IGNORED, "a journal that ends below its mark is taken for whole")                                           \
+    X(CHECKPOINT_ON_TAIL, "a log goes on behind a checkpoint that its own tail may contradict")                        \
     X(ACK_BEFORE_DISK, "what is not on the disk yet is answered for")                                                  \
     X(RING_BEFORE_DISK, "the ring overwrites what is applied, whether the disk has it or not")
 

@@ -15,7 +15,6 @@
 
 #include "../state/checkpoint.h"
 #include "resume.h"
-#include "session.h"
 
 #define CANDIDATES_MAX 64
 #define PATH_ROOM      640
@@ -143,7 +142,7 @@ static bool is_usable(const struct run *r, const struct ls_checkpoint_info *info
         return false; /* fetched and not taken: the node was to be sealed at that epoch first */
     if (info->generation < identity->generation)
         return info->cut.position == r->state.base.position && r->state.base.position != 0;
-    return info->cut.position >= r->state.base.position;
+    return ls_journal_goes_behind(&r->state, info->cut.position);
 }
 
 static uint32_t candidates_find(const struct run *r, const char *directory, struct candidate *candidate)
@@ -175,30 +174,6 @@ static uint32_t candidates_find(const struct run *r, const char *directory, stru
     return n;
 }
 
-/* As a running replica takes an image, but nobody runs yet. */
-static void image_take(struct run *r, struct ls_image *image)
-{
-    const struct ls_restart_config *c = r->config;
-    struct ls_machine *made = image->machine;
-    atomic_store_explicit(&c->seam->image, image, memory_order_release);
-    while (atomic_load_explicit(&c->seam->image, memory_order_acquire) != NULL)
-        (void)ls_executor_turn(c->executor, 0);
-    *r->machine = made;
-    c->type->destroy(image->machine); /* the empty one by now */
-    ls_sessions_destroy(image->sessions);
-    ls_log_rebase(c->log, &image->cut);
-    if (image->older)
-        ls_log_disown(c->log);
-    atomic_store_explicit(&c->seam->commit, image->cut.position, memory_order_release);
-    if (image->cut.position <= r->state.durable)
-        return;
-    /* Beyond what the journal is known to hold: it begins here now. All of it is committed. */
-    r->state.base = (struct ls_journal_base){
-        .position = image->cut.position, .seq = image->cut.seq, .time = image->cut.time, .chain = image->cut.chain};
-    r->state.durable = r->state.commit = image->cut.position;
-    r->state.clean = 0;
-}
-
 /* 0: taken; 1: not this one; -errno: none can be, named. */
 static int checkpoint_load(struct run *r, const char *directory, const struct candidate *candidate)
 {
@@ -219,7 +194,8 @@ static int checkpoint_load(struct run *r, const char *directory, const struct ca
         c->say(error);
         return 1;
     }
-    image_take(r, &image);
+    *r->machine = image.machine;
+    ls_journal_image_take(&image, c->type, &r->state, c->log, c->seam, c->executor);
     r->restart->checkpoint_seq = candidate->info.cut.seq;
     r->restart->checkpoint_bytes = candidate->bytes;
     r->restart->checkpoint_ns = clock_ns() - begin;
@@ -259,6 +235,8 @@ static int log_read(struct run *r)
         code = ls_journal_replay(disk, &c->identity, &r->state, c->log, c->seam, c->executor, wrong);
     }
     snprintf(line, sizeof(line), "%s: %s", r->directory, wrong);
+    if (code == -ENOSPC && !ls_journal_is_complete(&r->state, c->counts))
+        code = -EBADMSG; /* an older state has been put beside it: what it says of the log is not true */
     if (code == -EBADMSG || code == -EIO) { /* damage: what this node was is lost, and it says so by coming back anew */
         int moved = set_aside(r, line);
         return moved == 0 ? fail(r, -EBADMSG, line) : moved;

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mutant.h"
+#include "session.h"
+
 #define CHUNK (LS_OP_MAX + 64u * 1024) /* no entry is larger */
 
 int ls_journal_state_load(struct ls_journal_disk *disk, const struct ls_journal_identity *identity,
@@ -33,6 +36,34 @@ int ls_journal_state_load(struct ls_journal_disk *disk, const struct ls_journal_
 bool ls_journal_is_complete(const struct ls_journal_state *state, uint64_t counts)
 {
     return state->since != 0 && counts != 0 && state->since <= counts && counts <= state->incarnation;
+}
+
+bool ls_journal_goes_behind(const struct ls_journal_state *state, uint64_t position)
+{
+    bool clear = position <= state->commit || position > state->durable || ls_mutant(CHECKPOINT_ON_TAIL);
+    return position >= state->base.position && clear;
+}
+
+void ls_journal_image_take(struct ls_image *image, const struct ls_state_machine *type, struct ls_journal_state *state,
+                           struct ls_log *log, struct ls_seam *seam, struct ls_executor *executor)
+{
+    const struct ls_cut *cut = &image->cut;
+    atomic_store_explicit(&seam->image, image, memory_order_release);
+    while (atomic_load_explicit(&seam->image, memory_order_acquire) != NULL)
+        (void)ls_executor_turn(executor, 0);
+    type->destroy(image->machine); /* the empty one by now */
+    ls_sessions_destroy(image->sessions);
+    ls_log_rebase(log, cut);
+    if (image->older)
+        ls_log_disown(log);
+    atomic_store_explicit(&seam->commit, cut->position, memory_order_release);
+    if (cut->position <= state->durable)
+        return;
+    /* Beyond what the journal is known to hold: it begins here now. All of it is committed. */
+    state->base =
+        (struct ls_journal_base){.position = cut->position, .seq = cut->seq, .time = cut->time, .chain = cut->chain};
+    state->durable = state->commit = cut->position;
+    state->clean = 0;
 }
 
 /* ---- replay ---- */
@@ -176,7 +207,7 @@ static int step(struct replay *r)
 static int end_check(const struct replay *r)
 {
     const struct ls_log *log = r->log;
-    if (log->end >= r->state->durable)
+    if (log->end >= r->state->durable || ls_mutant(MARK_IGNORED))
         return 0;
     snprintf(r->error, LS_JOURNAL_ERROR_MAX,
              "the journal is damaged at position %" PRIu64 ", entry %" PRIu64 " (segment %" PRIu64 ", byte %" PRIu64

@@ -230,21 +230,37 @@ static void image_drop(struct sim_bulk *bulk)
     bulk->has_image = false;
 }
 
-static void image_read(struct sim *sim, struct sim_host *host)
+static int checkpoint_read(struct sim *sim, struct sim_node *node, struct sim_bulk *bulk, const uint8_t *bytes,
+                           size_t size)
 {
-    struct sim_bulk *bulk = &host->bulk;
-    struct sim_node *node = &sim->node[host->index];
     const struct sim_config *c = &sim->config;
     const struct ls_checkpoint_job job = job_of();
     struct ls_machine_limits limits = {.keys = c->keys_max, .bytes = c->bytes_max};
     memset(&bulk->image, 0, sizeof(bulk->image));
     bulk->image.machine = ls_kv.create(&limits, &node->grace);
-    bulk->has_image = true;
     bulk->source.read = source_read;
-    bulk->from = host->transfer.bytes;
-    bulk->from_size = host->transfer.size;
+    bulk->from = bytes;
+    bulk->from_size = size;
     bulk->from_at = 0;
-    int error = ls_checkpoint_read(&job, &bulk->source, c->sessions_max, &bulk->image);
+    return ls_checkpoint_read(&job, &bulk->source, c->sessions_max, &bulk->image);
+}
+
+bool sim_bulk_image(struct sim *sim, struct sim_node *node, const struct sim_checkpoint *checkpoint,
+                    struct ls_image *image)
+{
+    struct sim_bulk *bulk = &sim->host[node->index].bulk;
+    bool good = checkpoint_read(sim, node, bulk, checkpoint->bytes, checkpoint->size) == 0;
+    *image = bulk->image;
+    memset(&bulk->image, 0, sizeof(bulk->image));
+    return good;
+}
+
+static void image_read(struct sim *sim, struct sim_host *host)
+{
+    struct sim_bulk *bulk = &host->bulk;
+    struct sim_node *node = &sim->node[host->index];
+    bulk->has_image = true;
+    int error = checkpoint_read(sim, node, bulk, host->transfer.bytes, host->transfer.size);
     bool damaged = host->transfer.damaged;
     if ((error == 0) == damaged)
         sim_violate(sim, "C4", "node %u: a checkpoint that was %s is %s (%s)", node->id,
@@ -257,6 +273,8 @@ static void image_read(struct sim *sim, struct sim_host *host)
         return;
     }
     sim_check_image(sim, node, &bulk->image);
+    if (sim->durability != LS_DURABLE_MEMORY)
+        sim_disk_keep(&node->disk, host->transfer.bytes, host->transfer.size, &bulk->image.cut);
     /* Nobody asked for it: it is there to be refused, as one that is older than the log. */
     if (host->transfer.stray && bulk->image.cut.position >= node->log->end) {
         image_drop(bulk);

@@ -281,10 +281,15 @@ static uint64_t on_disk(const struct sim_node *node)
     return waits && from < durable ? from : durable;
 }
 
-void sim_check_disk(struct sim_node *node)
+void sim_check_disk(struct sim *sim, struct sim_node *node)
 {
+    const struct sim_ledger *l = &sim->ledger;
     if (node->replica != NULL)
         node->disk_end = on_disk(node);
+    while (node->disk_seq < l->canon_seq && node->disk_seq < node->last_seq &&
+           node->path[node->disk_seq + 1] == l->canon[node->disk_seq + 1] &&
+           l->record[l->canon[node->disk_seq + 1]].end <= node->disk_end)
+        node->disk_seq++;
 }
 
 /* What the sequencer's own copy counts for: where there is a journal, as much as is on its disk. */
@@ -300,16 +305,11 @@ static uint64_t own_holds(const struct sim *sim, const struct sim_node *node, co
 
 bool sim_is_on_disks(struct sim *sim, uint32_t voters, uint64_t seq)
 {
-    const struct sim_ledger *l = &sim->ledger;
     uint32_t have = 0;
     for (uint32_t i = 0; i < sim->config.nodes; i++) {
         struct sim_node *node = &sim->node[i];
-        sim_check_disk(node);
-        while (node->disk_seq < l->canon_seq && node->disk_seq < node->last_seq &&
-               node->path[node->disk_seq + 1] == l->canon[node->disk_seq + 1] &&
-               l->record[l->canon[node->disk_seq + 1]].end <= node->disk_end)
-            node->disk_seq++;
-        have |= (uint32_t)(node->disk_seq >= seq) << i;
+        sim_check_disk(sim, node);
+        have |= (uint32_t)(node->disk_seq >= seq || node->disk_once >= seq) << i;
     }
     return 2 * __builtin_popcount(have & voters) > __builtin_popcount(voters);
 }
@@ -569,7 +569,8 @@ static void check_role(struct sim *sim, struct sim_node *node, const struct ls_r
     node->promised = view->epoch;
     if (view->role == LS_ROLE_HALTED && node->view.role != LS_ROLE_HALTED) {
         SIM_TRACE(sim, "n%u halts: %s", node->id, ls_halt_text(view->halt));
-        if (sim->script == NULL || !sim->script->may_halt)
+        bool disk = view->halt == LS_HALT_DISK && node->disk.failed;
+        if (!disk && (sim->script == NULL || !sim->script->may_halt))
             sim_violate(sim, "H", "node %u halted: %s", node->id, ls_halt_text(view->halt));
     }
     if (view->role == LS_ROLE_BEHIND && node->view.role != LS_ROLE_BEHIND) {
@@ -688,13 +689,18 @@ void sim_check_resumed(struct sim *sim, struct sim_node *node)
 {
     struct sim_ledger *l = &sim->ledger;
     const struct ls_log *log = node->log;
-    uint32_t index = sim_map_get(&l->by_position, ls_log_last_epoch(log), ls_log_position(log, log->last_seq));
+    bool bare = log->last_seq == log->base_seq; /* a checkpoint, and nothing behind it */
+    if (bare && log->base_seq > l->canon_seq)
+        sim_violate(sim, "C1", "node %u comes back behind seq %lu, which is not committed", node->id, log->base_seq);
+    uint32_t index = bare ? l->canon[log->base_seq]
+                          : sim_map_get(&l->by_position, ls_log_last_epoch(log), ls_log_position(log, log->last_seq));
     if (index == SIM_NONE || l->record[index].seq != log->last_seq || l->record[index].chain != log->chain)
-        sim_violate(sim, "L8", "node %u comes back with entry %lu at %lu, which nobody wrote", node->id, log->last_seq,
-                    ls_log_position(log, log->last_seq));
+        sim_violate(sim, "L8", "node %u comes back with entry %lu before %lu, which nobody wrote", node->id,
+                    log->last_seq, log->end);
     for (uint64_t seq = log->last_seq; seq > 0; seq--, index = l->record[index].parent)
         node->path[seq] = index;
     node->last_seq = log->last_seq;
+    node->base = log->base;
     node->end = node->filled = log->end;
     node->commit = atomic_load(&node->seam.commit);
     node->commit_seq = ls_log_seq_at(log, node->commit) - 1;

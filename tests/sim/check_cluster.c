@@ -46,8 +46,11 @@ uint32_t sim_sequencer(const struct sim *sim)
 static uint32_t counting(const struct sim *sim)
 {
     uint32_t mask = 0;
-    for (uint32_t i = 0; i < sim->config.nodes; i++)
-        mask |= (uint32_t)(sim->node[i].counts && sim->node[i].replica != NULL && !sim->node[i].doomed) << i;
+    for (uint32_t i = 0; i < sim->config.nodes; i++) {
+        const struct sim_node *node = &sim->node[i];
+        bool fails = node->disk.failed && !sim->journal; /* sooner or later, with what it has in memory */
+        mask |= (uint32_t)(node->counts && node->replica != NULL && !node->doomed && !fails) << i;
+    }
     return mask;
 }
 
@@ -56,11 +59,16 @@ static bool is_majority(uint32_t of, uint32_t voters)
     return __builtin_popcount(of & voters) > __builtin_popcount(voters) / 2;
 }
 
+bool sim_counts(const struct sim *sim, uint32_t index)
+{
+    return counting(sim) >> index & 1;
+}
+
 bool sim_may_lose(const struct sim *sim, uint32_t index)
 {
     const struct sim_ledger *l = &sim->ledger;
     uint32_t left = counting(sim) & ~(1u << index);
-    if (!(counting(sim) >> index & 1))
+    if (!sim_counts(sim, index))
         return true;
     if (l->canon_seq == 0)
         return false; /* an empty log is opened by all voters together */
@@ -77,8 +85,9 @@ bool sim_may_lose(const struct sim *sim, uint32_t index)
 
 bool sim_may_crash(struct sim *sim, uint32_t index)
 {
+    const struct ls_durable *record = &sim->host[index].disk;
     if (sim->journal && sim->ledger.canon_seq > 0 &&
-        sim_disk_is_complete(&sim->node[index].disk, index, sim->host[index].disk.counts))
+        sim_disk_is_complete(&sim->node[index].disk, index, record->counts, record->promise))
         return true; /* it comes back with all of it */
     return sim_may_lose(sim, index);
 }

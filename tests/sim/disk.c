@@ -9,6 +9,13 @@
 
 #define SECTOR 512u
 
+struct sim_disk_copy {
+    uint32_t segments;
+    uint8_t state[2 * LS_JOURNAL_BLOCK];
+    bool state_there;
+    uint8_t *segment[];
+};
+
 static uint8_t *place(struct sim_disk *d, uint64_t segment, uint64_t offset)
 {
     return segment == LS_JOURNAL_STATE ? d->state + offset : d->segment[segment] + offset;
@@ -135,9 +142,52 @@ void sim_disk_stop(struct sim_disk *d)
     d->due_ns = UINT64_MAX;
 }
 
+static void copy_free(struct sim_disk *d)
+{
+    for (uint32_t i = 0; d->copy != NULL && i < d->copy->segments; i++)
+        free(d->copy->segment[i]);
+    free(d->copy);
+    d->copy = NULL;
+}
+
+void sim_disk_keep(struct sim_disk *d, const void *bytes, size_t size, const struct ls_cut *cut)
+{
+    uint32_t n = 0;
+    while (n < SIM_CHECKPOINTS && d->checkpoint[n].bytes != NULL)
+        n++;
+    if (n == SIM_CHECKPOINTS) {
+        free(d->checkpoint[0].bytes);
+        memmove(d->checkpoint, d->checkpoint + 1, (SIM_CHECKPOINTS - 1) * sizeof(d->checkpoint[0]));
+        n--;
+    }
+    struct sim_checkpoint *last = &d->checkpoint[n];
+    *last = (struct sim_checkpoint){.bytes = malloc(size), .size = size, .cut = *cut};
+    assert(last->bytes != NULL);
+    memcpy(last->bytes, bytes, size);
+}
+
+const struct sim_checkpoint *sim_disk_checkpoint(const struct sim_disk *d, const struct ls_journal_state *state,
+                                                 uint64_t promise)
+{
+    const struct sim_checkpoint *newest = NULL;
+    for (uint32_t i = 0; i < SIM_CHECKPOINTS && d->checkpoint[i].bytes != NULL; i++) {
+        const struct ls_cut *cut = &d->checkpoint[i].cut;
+        if (ls_journal_goes_behind(state, cut->position) && cut->position > 0 && cut->epochs > 0 &&
+            cut->epoch[cut->epochs - 1].epoch <= promise && (newest == NULL || cut->seq > newest->cut.seq))
+            newest = &d->checkpoint[i];
+    }
+    return newest;
+}
+
 void sim_disk_wipe(struct sim_disk *d)
 {
     segments_free(d, SIM_SEGMENTS);
+    for (uint32_t i = 0; i < SIM_CHECKPOINTS; i++) {
+        free(d->checkpoint[i].bytes);
+        d->checkpoint[i] = (struct sim_checkpoint){0};
+    }
+    copy_free(d);
+    d->rotten = false;
     d->segments = 0;
     memset(d->state, 0, sizeof(d->state));
     d->state_there = false;
@@ -149,11 +199,64 @@ struct ls_journal_identity sim_disk_identity(uint32_t index)
         .cluster = SIM_CLUSTER, .generation = 1, .node = (uint16_t)(index + 1), .segment_size = SIM_SEGMENT};
 }
 
-bool sim_disk_is_complete(struct sim_disk *d, uint32_t index, uint64_t counts)
+bool sim_disk_rot(struct sim_disk *d, uint32_t index)
+{
+    struct ls_journal_identity identity = sim_disk_identity(index);
+    struct sim_rng *rng = &d->sim->rng_rot;
+    struct ls_journal_state state;
+    char error[LS_JOURNAL_ERROR_MAX];
+    if (ls_journal_state_load(&d->disk, &identity, &state, error) != LS_JOURNAL_RIGHT ||
+        state.durable <= state.base.position)
+        return false;
+    uint64_t at = state.base.position + sim_rng_below(rng, state.durable - state.base.position);
+    if (d->segment[at / SIM_SEGMENT] == NULL)
+        return false;
+    d->segment[at / SIM_SEGMENT][at % SIM_SEGMENT] ^= (uint8_t)(1u << sim_rng_below(rng, 8));
+    d->rotten = true;
+    return true;
+}
+
+void sim_disk_copy(struct sim_disk *d)
+{
+    copy_free(d);
+    d->copy = calloc(1, sizeof(*d->copy) + d->segments * sizeof(d->copy->segment[0]));
+    assert(d->copy != NULL);
+    d->copy->segments = d->segments;
+    d->copy->state_there = d->state_there;
+    memcpy(d->copy->state, d->state, sizeof(d->state));
+    for (uint32_t i = 0; i < d->segments; i++) {
+        if (d->segment[i] == NULL)
+            continue;
+        d->copy->segment[i] = malloc(SIM_SEGMENT);
+        assert(d->copy->segment[i] != NULL);
+        memcpy(d->copy->segment[i], d->segment[i], SIM_SEGMENT);
+    }
+}
+
+bool sim_disk_roll_back(struct sim_disk *d)
+{
+    struct sim_disk_copy *copy = d->copy;
+    if (copy == NULL)
+        return false;
+    memcpy(d->state, copy->state, sizeof(d->state));
+    d->state_there = copy->state_there;
+    if (sim_rng_below(&d->sim->rng_rot, 2) == 0) {
+        segments_free(d, SIM_SEGMENTS);
+        d->segments = copy->segments;
+        memcpy(d->segment, copy->segment, copy->segments * sizeof(copy->segment[0]));
+        copy->segments = 0; /* they have another owner now */
+    }
+    copy_free(d);
+    d->rotten = true; /* what it speaks of may be gone */
+    return true;
+}
+
+bool sim_disk_is_complete(struct sim_disk *d, uint32_t index, uint64_t counts, uint64_t promise)
 {
     struct ls_journal_identity identity = sim_disk_identity(index);
     struct ls_journal_state state;
     char error[LS_JOURNAL_ERROR_MAX];
-    return ls_journal_state_load(&d->disk, &identity, &state, error) == LS_JOURNAL_RIGHT && state.base.position == 0 &&
+    return !d->rotten && ls_journal_state_load(&d->disk, &identity, &state, error) == LS_JOURNAL_RIGHT &&
+           (state.base.position == 0 || sim_disk_checkpoint(d, &state, promise) != NULL) &&
            ls_journal_is_complete(&state, counts);
 }

@@ -10,8 +10,8 @@
 const char *sim_fault_name(enum sim_fault_kind kind)
 {
     static const char *const name[SIM_FAULTS] = {
-        "partition",       "one-way",    "isolated",   "bridge",     "pause",        "slow",       "lossy",
-        "dataplane crash", "ctrl crash", "node crash", "ctrl pause", "ctrl network", "record lost"};
+        "partition",       "one-way",    "isolated",   "bridge",     "pause",        "slow",        "lossy",
+        "dataplane crash", "ctrl crash", "node crash", "ctrl pause", "ctrl network", "record lost", "disk"};
     return kind < SIM_FAULTS ? name[kind] : "?";
 }
 
@@ -82,6 +82,75 @@ static uint64_t away(struct sim *sim)
     return SIM_MS + sim_rng_spread(&sim->rng_faults, 15 * SIM_MS);
 }
 
+/* ---- disks ---- */
+
+/* Errors end what the process has in memory. */
+static bool may_fail(struct sim *sim, uint32_t node)
+{
+    if (sim->ledger.canon_seq == 0)
+        return false; /* an empty log is opened by all voters together */
+    if (sim->journal)
+        return sim_may_crash(sim, node);
+    /* It may be spared now, and when it fails: the voters stay who they are. */
+    return sim->config.command_every_ns == 0 && sim_counts(sim, node) && sim_may_lose(sim, node);
+}
+
+static void disk_draw(struct sim *sim, struct sim_fault *fault)
+{
+    struct sim_rng *rng = &sim->rng_rot;
+    struct ls_control_disk_fault *disk = &fault->disk;
+    uint64_t kind = sim_rng_below(rng, 8);
+    disk->seed = sim_rng_next(rng);
+    if (kind < 4) {
+        disk->delay = sim_rng_spread(rng, 10 * sim->config.disk_ns);
+        disk->jitter = sim_rng_spread(rng, 10 * sim->config.disk_ns);
+        disk->torn = kind < 2 ? 500000 : 0;
+    } else if (kind == 4) {
+        disk->hang = 1;
+    } else if (!may_fail(sim, fault->node)) {
+        disk->torn = 1000000;
+    } else if (kind == 5) {
+        disk->full = 1;
+    } else {
+        *(kind == 6 ? &disk->error : &disk->cut) = 1 + (uint32_t)sim_rng_below(rng, 200000);
+    }
+}
+
+/* The newest of the faults at this disk, or none. */
+void sim_fault_disk_set(struct sim *sim, uint32_t node)
+{
+    static const struct ls_control_disk_fault off;
+    const struct sim_fault *newest = NULL;
+    if (sim->node[node].disk_fault == NULL)
+        return;
+    for (uint32_t i = 0; i < SIM_FAULTS_MAX; i++) {
+        const struct sim_fault *fault = &sim->fault[i];
+        if (fault->until != 0 && fault->kind == SIM_FAULT_DISK && fault->node == node &&
+            (newest == NULL || fault->since > newest->since))
+            newest = fault;
+    }
+    (void)ls_disk_fault_set(sim->node[node].disk_fault, newest != NULL ? &newest->disk : &off);
+    sim_node_wake_journal(sim, &sim->node[node]);
+    if (newest != NULL && (newest->disk.error | newest->disk.cut | newest->disk.full) != 0)
+        sim->node[node].disk.failed = true;
+}
+
+/* While a node is away its disk rots, or somebody puts an older copy in its place: it has lost its memory. */
+static void disk_age(struct sim *sim, uint32_t index, bool may_lose)
+{
+    struct sim_disk *disk = &sim->node[index].disk;
+    if (!sim->disk_faults || !may_lose || disk->rotten || sim_rng_below(&sim->rng_rot, 4) != 0)
+        return;
+    sim->node[index].disk_once = sim->node[index].disk_seq;
+    if (sim_rng_below(&sim->rng_rot, 2) == 0)
+        sim->stats.disks_rotten += sim_disk_rot(disk, index);
+    else
+        sim->stats.disks_old += sim_disk_roll_back(disk);
+    SIM_TRACE(sim, "n%u: its disk is %s", index + 1, disk->rotten ? "rotten" : "an older one");
+}
+
+/* ---- crashes ---- */
+
 /* What is in memory goes. More losses than the majority allows are out of the promise: a schedule that makes them on
  * purpose demands that the cluster stops. */
 static void crash(struct sim *sim, uint32_t index, enum sim_fault_kind kind)
@@ -94,7 +163,7 @@ static void crash(struct sim *sim, uint32_t index, enum sim_fault_kind kind)
         return;
     }
     if (!sim_may_crash(sim, index)) {
-        if (!sim->config.disaster || sim->ledger.canon_seq == 0)
+        if (!sim->config.disaster || sim->journal || sim->ledger.canon_seq == 0)
             return;
         /* Then the sequencer goes with it: who leads still knows everything. */
         for (uint32_t i = 0; i < sim->config.nodes; i++) {
@@ -103,10 +172,13 @@ static void crash(struct sim *sim, uint32_t index, enum sim_fault_kind kind)
         }
     }
     sim->stats.crashes++;
+    bool may_lose = sim_counts(sim, index) && sim_may_lose(sim, index);
     if (kind == SIM_FAULT_CRASH_DATAPLANE)
         sim_host_dataplane_ends(sim, host, "it crashed");
     else
         sim_host_crash(sim, host, away(sim));
+    if (kind == SIM_FAULT_CRASH_NODE)
+        disk_age(sim, index, may_lose);
     sim_check_lost(sim);
 }
 
@@ -194,6 +266,7 @@ static void begin(struct sim *sim)
     memset(fault, 0, sizeof(*fault));
     fault->kind = (enum sim_fault_kind)kind;
     fault->node = node;
+    fault->since = sim->now;
     fault->until = sim->now + SIM_MS + sim_rng_spread(&sim->rng_faults, c->fault_ns);
     sim->stats.faults[kind]++;
     SIM_TRACE(sim, "fault: %s at node %u until %lu", sim_fault_name(fault->kind), node + 1, fault->until);
@@ -242,6 +315,10 @@ static void begin(struct sim *sim)
         fault->until = 0;
         record_lose(sim, node);
         break;
+    case SIM_FAULT_DISK:
+        disk_draw(sim, fault);
+        sim_fault_disk_set(sim, node);
+        break;
     case SIM_FAULTS:
         break;
     }
@@ -264,6 +341,8 @@ static void end(struct sim *sim, struct sim_fault *fault)
         node->slow_ns = 0;
     if (!paused && node->paused)
         sim_node_pause(sim, node, false);
+    if (fault->kind == SIM_FAULT_DISK)
+        sim_fault_disk_set(sim, fault->node);
 }
 
 void sim_fault_start(struct sim *sim)

@@ -681,8 +681,9 @@ void sim_host_start(struct sim *sim, uint32_t index)
                                            .node = (uint16_t)(index + 1),
                                            .first_sequencer = c->first_sequencer,
                                            .times = c->times};
-    host->config.journal = sim->durability != LS_DURABLE_MEMORY;
+    host->config.durability = sim->durability;
     sim_disk_wipe(&sim->node[index].disk);
+    sim->node[index].disk_once = 0;
     sim_disk_init(&sim->node[index].disk, sim);
     sim_founders(sim, &host->config.founders);
     host->io = (struct ls_ctrl_io){.user = host,

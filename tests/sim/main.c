@@ -26,6 +26,7 @@ struct options {
     uint64_t first, last;
     uint32_t nodes, jobs;
     enum ls_durability durability;
+    bool disk_faults;
     bool trace, print_hash, quiet;
     const char *mutant;
     bool random;
@@ -40,24 +41,28 @@ struct options {
 
 static void usage(FILE *to)
 {
-    fputs("usage: lockstep-sim [--seed N | --seeds A..B] [--schedules N] [--nodes N] [--jobs N] [--trace]\n"
-          "                    [--journal | --async]\n"
-          "                    [--print-hash] [--quiet] [--mutant NAME|all [--random]]\n"
-          "                    [--scenario NAME|all [--golden DIR] [--update]]\n"
-          "  --seed N        one schedule, in this process; with --trace everything that happens is printed\n"
-          "  --seeds A..B    these schedules, both ends included; default 1..200\n"
-          "  --schedules N   so many schedules from the first seed on\n"
-          "  --journal       every node has one: it answers for its disk alone, comes back with its log, and power\n"
-          "                  fails everywhere at once now and then\n"
-          "  --nodes N       so many voters instead of drawn by the seed\n"
-          "  --print-hash    one line a schedule: seed and hash of its trace\n"
-          "  --mutant        deliberately broken variants of core and ctrl: each must be found, in the scenario made "
-          "for it\n"
-          "                  or else by seeds; --random: by seeds alone\n"
-          "  --quiet-hours H --profile default|aggressive   jitter alone: prints changes of epoch\n"
-          "  --failover N --profile ... --link-us U         how long a fail-over takes, and where\n"
-          "  --scenario      scripted runs, compared with the text in DIR; --update writes it anew\n",
-          to);
+    fputs(
+        "usage: lockstep-sim [--seed N | --seeds A..B] [--schedules N] [--nodes N] [--jobs N] [--trace]\n"
+        "                    [--journal | --async] [--disk-faults]\n"
+        "                    [--print-hash] [--quiet] [--mutant NAME|all [--random]]\n"
+        "                    [--scenario NAME|all [--golden DIR] [--update]]\n"
+        "  --seed N        one schedule, in this process; with --trace everything that happens is printed\n"
+        "  --seeds A..B    these schedules, both ends included; default 1..200\n"
+        "  --schedules N   so many schedules from the first seed on\n"
+        "  --journal       every node has one: it answers for its disk alone, comes back with its log, and power\n"
+        "                  fails everywhere at once now and then\n"
+        "  --async         journals are written behind; a third of the requests ask for disks\n"
+        "  --disk-faults   disks are slow, full or hang, writes fail and are torn; what is on one rots, or is rolled\n"
+        "                  back, while its node is away\n"
+        "  --nodes N       so many voters instead of drawn by the seed\n"
+        "  --print-hash    one line a schedule: seed and hash of its trace\n"
+        "  --mutant        deliberately broken variants of core and ctrl: each must be found, in the scenario made "
+        "for it\n"
+        "                  or else by seeds; --random: by seeds alone\n"
+        "  --quiet-hours H --profile default|aggressive   jitter alone: prints changes of epoch\n"
+        "  --failover N --profile ... --link-us U         how long a fail-over takes, and where\n"
+        "  --scenario      scripted runs, compared with the text in DIR; --update writes it anew\n",
+        to);
 }
 
 static uint64_t number(const char *text, const char *what)
@@ -98,6 +103,7 @@ static void options_parse(struct options *o, int argc, char **argv)
                                           {"nodes", required_argument, NULL, 'n'},
                                           {"journal", no_argument, NULL, 'J'},
                                           {"async", no_argument, NULL, 'A'},
+                                          {"disk-faults", no_argument, NULL, 'D'},
                                           {"jobs", required_argument, NULL, 'j'},
                                           {"trace", no_argument, NULL, 't'},
                                           {"print-hash", no_argument, NULL, 'p'},
@@ -138,6 +144,9 @@ static void options_parse(struct options *o, int argc, char **argv)
             break;
         case 'A':
             o->durability = LS_DURABLE_ASYNC;
+            break;
+        case 'D':
+            o->disk_faults = true;
             break;
         case 'j':
             o->jobs = (uint32_t)number(optarg, "--jobs");
@@ -205,7 +214,7 @@ static void report_violation(const struct sim_violation *v, const struct options
     if (o->nodes != 0)
         printf(" --nodes %u", o->nodes);
     if (o->durability != LS_DURABLE_MEMORY)
-        printf(" --%s", ls_durability_name(o->durability));
+        printf(" --%s%s", ls_durability_name(o->durability), o->disk_faults ? " --disk-faults" : "");
     printf("\n");
 }
 
@@ -227,6 +236,8 @@ static void report_stats(const struct sim_stats *s, uint64_t elapsed_ns, uint32_
     if (s->resumed > 0)
         printf("journals: %lu times a node came back with its log, power failed everywhere %lu times\n", s->resumed,
                s->power);
+    if (s->disks_rotten + s->disks_old > 0)
+        printf("disks: rotten %lu, found %lu; rolled back %lu\n", s->disks_rotten, s->disks_found, s->disks_old);
     printf("checkpoints: behind %lu, taken %lu, refused %lu, damaged on the way %lu; commands %lu, done %lu, refused "
            "%lu\n",
            s->behind, s->rebased, s->rebase_refused, s->images_damaged, s->commands, s->commands_done,
@@ -270,6 +281,7 @@ static int run_one(const struct options *o)
     struct sim *sim = sim_create();
     sim->trace = o->trace;
     sim_durability_set(sim, o->durability);
+    sim->disk_faults = o->disk_faults;
     uint64_t begin = clock_ns();
     bool good = sim_run(sim, o->first, o->nodes);
     if (o->print_hash)
@@ -286,6 +298,7 @@ static void worker_run(const struct options *o, struct sim_board *board, uint32_
     struct sim_desk *desk = &board->desk[job];
     struct sim *sim = sim_create();
     sim_durability_set(sim, o->durability);
+    sim->disk_faults = o->disk_faults;
     for (uint64_t seed = o->first + job; seed <= o->last && !board->stop; seed += o->jobs) {
         desk->seed = seed;
         bool good = sim_run(sim, seed, o->nodes);

@@ -101,22 +101,27 @@ static const struct {
     {"KEEPS_ACKS_AND_REACH", "admit-forgets"},
 };
 
-/* Hunted with a journal on every node: without one these guards guard nothing. */
+/* Hunted with a journal on every node, and on disks that fail: without them these guards guard nothing. */
 static const struct {
     const char *name;
     enum ls_durability durability;
+    bool disk_faults;
 } with_journal[] = {
-    {"ACK_BEFORE_DISK", LS_DURABLE_JOURNAL},
-    {"RING_BEFORE_DISK", LS_DURABLE_JOURNAL},
-    {"ANSWER_BEFORE_DISKS", LS_DURABLE_ASYNC},
+    {"ACK_BEFORE_DISK", LS_DURABLE_JOURNAL, true},   {"RING_BEFORE_DISK", LS_DURABLE_JOURNAL, true},
+    {"ANSWER_BEFORE_DISKS", LS_DURABLE_ASYNC, true}, {"DISK_ERROR_IGNORED", LS_DURABLE_JOURNAL, true},
+    {"MARK_IGNORED", LS_DURABLE_JOURNAL, true},      {"CHECKPOINT_ON_TAIL", LS_DURABLE_JOURNAL, false},
 };
 
-static enum ls_durability durability_of(const char *name)
+static void durability_set(struct sim *sim, const char *name)
 {
-    for (size_t i = 0; i < sizeof(with_journal) / sizeof(with_journal[0]); i++)
-        if (strcmp(with_journal[i].name, name) == 0)
-            return with_journal[i].durability;
-    return LS_DURABLE_MEMORY;
+    sim_durability_set(sim, LS_DURABLE_MEMORY);
+    sim->disk_faults = false;
+    for (size_t i = 0; i < sizeof(with_journal) / sizeof(with_journal[0]); i++) {
+        if (strcmp(with_journal[i].name, name) != 0)
+            continue;
+        sim_durability_set(sim, with_journal[i].durability);
+        sim->disk_faults = with_journal[i].disk_faults;
+    }
 }
 
 static const char *scenario_of(const char *name)
@@ -200,7 +205,7 @@ static void hunt(size_t which, const char *scenario, uint64_t first, uint64_t co
     const struct pair *pair = which < MUTANTS ? NULL : &pairs[which - MUTANTS];
     struct sim *sim = sim_create();
     sim->trace = trace;
-    sim_durability_set(sim, durability_of(name_of(which)));
+    durability_set(sim, name_of(which));
     if (!trace && freopen("/dev/null", "w", stderr) == NULL)
         _exit(2); /* assertions are expected, and told by the signal */
     if (pair != NULL && scenario != NULL && halves_fail(sim, pair, scenario, desk))

@@ -4,6 +4,7 @@
  * own, and grace periods that end between turns. Everything an actor does is followed by the checkers.
  */
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,14 +77,14 @@ static uint64_t turn_delay(struct sim *sim, const struct sim_node *node)
            (node->slow_ns > 0 ? sim_rng_below(&sim->rng_turns, node->slow_ns) : 0);
 }
 
-static void journal_plan(struct sim *sim, struct sim_node *node)
+void sim_node_wake_journal(struct sim *sim, struct sim_node *node)
 {
     if (node->writer == NULL || node->paused)
         return;
     uint64_t now = sim_clock(&node->clock, sim->now);
     uint64_t next = ls_journal_next_ns(node->writer, now);
-    uint64_t at = node->disk.due_ns;
-    if (next != UINT64_MAX && (next > now || node->disk.due_ns == UINT64_MAX)) {
+    uint64_t due = ls_disk_fault_next_ns(node->disk_fault), at = node->disk.due_ns < due ? node->disk.due_ns : due;
+    if (next != UINT64_MAX && (next > now || at == UINT64_MAX)) {
         uint64_t own = sim_clock_back(&node->clock, next);
         at = own < at ? own : at;
     }
@@ -101,33 +102,60 @@ void sim_node_journal_turn(struct sim *sim, struct sim_node *node)
     if (atomic_load(&node->seam.durable) != durable || atomic_load(&node->seam.journal_taken) != taken)
         sim_node_wake_net(sim, node);
     sim_check_durable(sim, node);
-    journal_plan(sim, node);
+    sim_node_wake_journal(sim, node);
 }
 
-/* What an earlier life has left; true: all that this node ever acknowledged. A log that begins behind a checkpoint is
- * left: in here no file keeps that. */
-static bool journal_resume(struct sim *sim, struct sim_node *node)
+static uint64_t disk_clock(void *sim)
+{
+    return ((const struct sim *)sim)->now;
+}
+
+/* Behind the newest checkpoint that goes with it, as a process does. False: the log begins behind one that is not here.
+ */
+static bool checkpoint_resume(struct sim *sim, struct sim_node *node, struct ls_journal_state *state, uint64_t promise)
+{
+    const struct sim_checkpoint *checkpoint = sim_disk_checkpoint(&node->disk, state, promise);
+    struct ls_image image;
+    if (checkpoint == NULL)
+        return state->base.position == 0;
+    if (!sim_bulk_image(sim, node, checkpoint, &image))
+        sim_violate(sim, "C4", "node %u: its own checkpoint of seq %lu cannot be read", node->id, checkpoint->cut.seq);
+    node->machine = image.machine;
+    ls_journal_image_take(&image, &ls_kv, state, node->log, &node->seam, node->executor);
+    return true;
+}
+
+/* What an earlier life has left: 1: all that this node ever acknowledged; 0: something else; -1: it is damaged. */
+static int journal_resume(struct sim *sim, struct sim_node *node, uint64_t promise)
 {
     struct ls_journal_identity identity = sim_disk_identity(node->index);
     struct ls_journal_state state;
-    char error[LS_JOURNAL_ERROR_MAX];
-    bool complete = sim_disk_is_complete(&node->disk, node->index, sim->host[node->index].counting);
-    int loaded = ls_journal_state_load(&node->disk.disk, &identity, &state, error);
+    char error[LS_JOURNAL_ERROR_MAX] = "";
+    int replayed = 0, loaded = ls_journal_state_load(&node->disk.disk, &identity, &state, error);
     if (loaded != LS_JOURNAL_RIGHT && loaded != LS_JOURNAL_ABSENT)
         sim_violate(sim, "P15", "node %u: %s", node->id, error);
-    if (loaded != LS_JOURNAL_RIGHT || state.base.position != 0) {
-        sim_disk_wipe(&node->disk);
+    bool complete = loaded == LS_JOURNAL_RIGHT && ls_journal_is_complete(&state, sim->host[node->index].counting);
+    if (loaded == LS_JOURNAL_ABSENT)
         memset(&state, 0, sizeof(state));
-    } else if (ls_journal_replay(&node->disk.disk, &identity, &state, node->log, &node->seam, node->executor, error) !=
-               0) {
+    else if (!checkpoint_resume(sim, node, &state, promise))
+        replayed = -EBADMSG;
+    else
+        replayed =
+            ls_journal_replay(&node->disk.disk, &identity, &state, node->log, &node->seam, node->executor, error);
+    if ((replayed == -EBADMSG || (replayed == -ENOSPC && !complete)) && node->disk.rotten)
+        return -1;
+    if (replayed != 0)
         sim_violate(sim, "P15", "node %u: %s", node->id, error);
-    }
+    if (sim->disk_faults)
+        sim_disk_copy(&node->disk);
+    node->disk_fault = ls_disk_fault_create(&node->disk.disk, SIM_SEGMENT, disk_clock, sim);
+    must(node->disk_fault != NULL, "disk faults");
     struct ls_journal_config config = {.identity = identity,
                                        .incarnation = node->incarnation,
                                        .since = complete ? state.since : node->incarnation,
                                        .behind = sim->durability == LS_DURABLE_ASYNC,
                                        .hold_ns = sim->durability == LS_DURABLE_ASYNC ? 20 * sim->config.disk_ns : 0};
-    node->writer = ls_journal_create(&config, &state, &node->disk.disk, node->log, &node->seam);
+    node->writer = ls_journal_create(&config, &state, ls_disk_fault_disk(node->disk_fault), node->log, &node->seam);
     must(node->writer != NULL, "journal");
     /* The process waits for this before it says that it is ready. */
     while (!ls_journal_is_owned(node->writer)) {
@@ -136,12 +164,43 @@ static bool journal_resume(struct sim *sim, struct sim_node *node)
     }
     SIM_TRACE(sim, "n%u finds its journal up to %lu, committed %lu%s", node->id, node->log->end,
               atomic_load(&node->seam.commit), complete ? "" : ", which is not all");
+    sim_fault_disk_set(sim, node->index);
     return complete;
+}
+
+static void memory_begin(struct sim *sim, struct sim_node *node)
+{
+    const struct sim_config *c = &sim->config;
+    node->log = log_take(sim, node->index);
+    memset(&node->seam, 0, sizeof(node->seam));
+    must(ls_seam_init(&node->seam, c->sessions_max) == 0, "seam");
+    struct ls_machine_limits limits = {.keys = c->keys_max, .bytes = c->bytes_max};
+    node->machine = ls_kv.create(&limits, &node->grace);
+    must(node->machine != NULL, "state machine");
+    struct ls_executor_config ec = {.cluster = SIM_CLUSTER,
+                                    .generation = 1,
+                                    .node = node->id,
+                                    .incarnation = node->incarnation,
+                                    .sessions_max = c->sessions_max,
+                                    .window = c->window,
+                                    .durability = sim->durability,
+                                    .digest_every = 16};
+    node->executor = ls_executor_create(&ec, node->log, &node->seam, &node->apply_io.port.io, &ls_kv, node->machine,
+                                        &node->page, &node->apply_counters);
+    must(node->executor != NULL, "executor");
+}
+
+static void memory_end(struct sim_node *node)
+{
+    ls_executor_destroy(node->executor);
+    ls_kv.destroy(node->machine);
+    ls_seam_free(&node->seam);
+    node->executor = NULL;
+    node->machine = NULL;
 }
 
 void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint64_t promise)
 {
-    const struct sim_config *c = &sim->config;
     struct sim_node *node = &sim->node[index];
     if (incarnation <= node->incarnation)
         sim_violate(sim, "O3", "node %u starts incarnation %lu after %lu", node->id, incarnation, node->incarnation);
@@ -160,26 +219,19 @@ void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint6
     memset(&node->apply_counters, 0, sizeof(node->apply_counters));
     sim_io_init(&node->net_io, sim, (uint16_t)index, false);
     sim_io_init(&node->apply_io, sim, (uint16_t)index, true);
-    node->log = log_take(sim, index);
-    memset(&node->seam, 0, sizeof(node->seam));
-    must(ls_seam_init(&node->seam, c->sessions_max) == 0, "seam");
-    struct ls_machine_limits limits = {.keys = c->keys_max, .bytes = c->bytes_max};
-    node->machine = ls_kv.create(&limits, &node->grace);
-    must(node->machine != NULL, "state machine");
-    struct ls_executor_config ec = {.cluster = SIM_CLUSTER,
-                                    .generation = 1,
-                                    .node = node->id,
-                                    .incarnation = node->incarnation,
-                                    .sessions_max = c->sessions_max,
-                                    .window = c->window,
-                                    .durability = sim->durability,
-                                    .digest_every = 16};
-    node->executor = ls_executor_create(&ec, node->log, &node->seam, &node->apply_io.port.io, &ls_kv, node->machine,
-                                        &node->page, &node->apply_counters);
-    must(node->executor != NULL, "executor");
+    memory_begin(sim, node);
     struct ls_replica_config rc;
     replica_config(sim, node, promise, &rc);
-    node->resumed = rc.resumed = sim->durability != LS_DURABLE_MEMORY && journal_resume(sim, node);
+    int resumed = sim->durability != LS_DURABLE_MEMORY ? journal_resume(sim, node, promise) : 0;
+    if (resumed < 0) { /* the process ends, what it found is set aside, and the next one begins without it */
+        SIM_TRACE(sim, "n%u finds its journal damaged", node->id);
+        sim->stats.disks_found++;
+        memory_end(node);
+        sim_disk_wipe(&node->disk);
+        memory_begin(sim, node);
+        resumed = journal_resume(sim, node, promise);
+    }
+    node->resumed = rc.resumed = resumed > 0;
     node->replica = ls_replica_create(&rc, node->log, &node->seam, &node->net_io.port.io, &ls_kv, node->machine,
                                       &node->page, &node->net_counters);
     must(node->replica != NULL, "replica");
@@ -212,17 +264,16 @@ void sim_node_stop(struct sim *sim, struct sim_node *node)
         host->held[host->helds++ % SIM_HELD] =
             node->path[node->acked_seq < node->last_seq ? node->acked_seq : node->last_seq];
     node->counts = node->doomed = false;
-    sim_check_disk(node);
+    node->disk.failed = false;
+    sim_check_disk(sim, node);
     sim_disk_stop(&node->disk); /* what runs is read from the writer's memory, and the ring */
     ls_journal_destroy(node->writer);
+    ls_disk_fault_destroy(node->disk_fault);
     node->writer = NULL;
-    ls_executor_destroy(node->executor);
+    node->disk_fault = NULL;
     ls_replica_destroy(node->replica);
-    ls_kv.destroy(node->machine);
-    ls_seam_free(&node->seam);
     node->replica = NULL;
-    node->executor = NULL;
-    node->machine = NULL;
+    memory_end(node);
     node->net.at = node->apply.at = UINT64_MAX;
     node->journal.at = UINT64_MAX;
     node->net.ticket++;
@@ -265,7 +316,7 @@ void sim_node_pause(struct sim *sim, struct sim_node *node, bool pause)
         node->journal.ticket++;
         return;
     }
-    journal_plan(sim, node);
+    sim_node_wake_journal(sim, node);
     sim_node_wake_net(sim, node);
     sim_node_wake_apply(sim, node);
 }
@@ -380,7 +431,7 @@ void sim_node_net_turn(struct sim *sim, struct sim_node *node)
     if (atomic_load(&node->seam.image) != NULL)
         sim_node_wake_apply(sim, node);
     if (node->writer != NULL && node->journal.at > sim->now + SIM_US)
-        journal_plan(sim, node);
+        sim_node_wake_journal(sim, node);
 }
 
 void sim_node_apply_turn(struct sim *sim, struct sim_node *node)

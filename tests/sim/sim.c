@@ -201,7 +201,7 @@ static void draw_faults(struct sim_config *c, struct sim_rng *rng)
     c->alloc_fail_ppm = ppm(rng, 15, 50000);
     c->fault_every_ns = sim_rng_below(rng, 4) == 0 ? 0 : (1 + sim_rng_below(rng, 20)) * SIM_MS;
     c->fault_ns = (1 + sim_rng_below(rng, 30)) * SIM_MS;
-    for (uint32_t i = 0; i < SIM_FAULTS; i++)
+    for (uint32_t i = 0; i < SIM_FAULT_DISK; i++)
         c->fault_weight[i] = sim_rng_below(rng, 2) ? 1 + (uint32_t)sim_rng_below(rng, 8) : 0;
     if (sim_rng_below(rng, 4) != 0)
         c->fault_weight[SIM_FAULT_RECORD] = 0;
@@ -293,6 +293,8 @@ static void world_begin(struct sim *sim, uint64_t seed)
     sim_rng_seed(&sim->rng_ctrl, seed, 4);
     sim_rng_seed(&sim->rng_faults, seed, 5);
     sim_rng_seed(&sim->rng_disk, seed, 9);
+    sim_rng_seed(&sim->rng_rot, seed, 10);
+    sim->config.fault_weight[SIM_FAULT_DISK] = sim->disk_faults ? 8 : 0;
     sim_rng_seed(&sim->rng_clients, seed, 6);
     sim_rng_seed(&sim->rng_load, seed, 7);
     sim_rng_seed(&sim->rng_operator, seed, 8);
@@ -470,8 +472,8 @@ static void lost_run(struct sim *sim)
         struct ls_ctrl_view view = {0};
         if (sim->host[i].ctrl != NULL)
             ls_ctrl_view(sim->host[i].ctrl, &view, sim_host_now(sim, &sim->host[i]));
-        if (view.majority_lost)
-            return;
+        if (view.majority_lost || sim->node[i].view.halt == LS_HALT_DISK)
+            return; /* one that halted says so; its memory is there, for whoever looks at it */
     }
     char text[600] = "";
     pending_describe(sim, text, sizeof(text));

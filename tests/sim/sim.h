@@ -25,6 +25,7 @@
 #include "wire.h"
 
 #include "disk.h"
+#include "disk_fault.h"
 #include "event.h"
 #include "host.h"
 #include "map.h"
@@ -55,6 +56,7 @@ enum sim_fault_kind {
     SIM_FAULT_PAUSE_CTRL,
     SIM_FAULT_CTRL_NET, /* partition of the network between ctrls */
     SIM_FAULT_RECORD,   /* wiped and bootstrapped again, or rolled back */
+    SIM_FAULT_DISK,     /* of the journal: slow, torn, hanging, full, failing */
     SIM_FAULTS
 };
 
@@ -115,11 +117,12 @@ struct sim_config {
 };
 
 struct sim_fault {
-    uint64_t until; /* 0: free */
+    uint64_t since, until; /* until 0: free */
     enum sim_fault_kind kind;
     uint32_t cut[SIM_ENDS_MAX];
     uint32_t ctrl_cut[SIM_NODES_MAX];
     uint32_t node;
+    struct ls_control_disk_fault disk;
 };
 
 /* ---- packets ---- */
@@ -167,8 +170,9 @@ struct sim_node {
     struct ls_counters net_counters, apply_counters;
     struct sim_io net_io, apply_io;
     struct sim_actor net, apply, journal;
-    struct ls_journal *writer; /* NULL: none */
-    struct sim_disk disk;      /* outlives the process */
+    struct ls_journal *writer;        /* NULL: none */
+    struct sim_disk disk;             /* outlives the process */
+    struct ls_disk_fault *disk_fault; /* what the writer sees of it */
     struct sim_clock clock;
     uint32_t inbox[SIM_INBOX];
     uint32_t inbox_head, inbox_tail;
@@ -190,6 +194,7 @@ struct sim_node {
     bool resumed;             /* with the log of an earlier life */
     uint64_t disk_end;        /* position that its disk has of its log; stays while it is away, */
     uint64_t disk_seq;        /* and up to here of the committed one */
+    uint64_t disk_once;       /* and up to here before it rotted, or an older one took its place */
     uint64_t acked_seq;       /* highest entry that it acknowledged so that it counted */
     uint64_t installed_epoch; /* is (or was) its sequencer */
     uint64_t verifications;   /* counter as of the last turn */
@@ -359,8 +364,8 @@ struct sim_stats {
     uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, behind,
         majority_lost;
     uint64_t ctrl_messages, disk_failed, images_damaged, rebased, rebase_refused, admitted, counted, resumed,
-        durable_answers, power, elections_won, elections, crashes, commands, commands_done, commands_refused,
-        refused_links, epochs_after, forged_refused;
+        disks_rotten, disks_found, disks_old, durable_answers, power, elections_won, elections, crashes, commands,
+        commands_done, commands_refused, refused_links, epochs_after, forged_refused;
     uint64_t age_understated, age_error_max;
 };
 
@@ -390,7 +395,7 @@ struct sim {
     uint64_t now;
     struct sim_config config;
     struct sim_queue queue;
-    struct sim_rng rng_net, rng_turns, rng_ctrl, rng_faults, rng_clients, rng_load, rng_operator, rng_disk;
+    struct sim_rng rng_net, rng_turns, rng_ctrl, rng_faults, rng_clients, rng_load, rng_operator, rng_disk, rng_rot;
     struct sim_packet *packet;
     uint32_t packet_free[SIM_PACKETS];
     uint32_t packets_free;
@@ -399,6 +404,7 @@ struct sim {
     enum ls_durability durability; /* JOURNAL: every node answers for its disk alone; ASYNC: it writes behind, and an
                                       answer may be asked to wait for disks; set before a run */
     bool journal;                  /* it is JOURNAL */
+    bool disk_faults;              /* disks fail, and rot while a node is away; likewise */
     struct sim_host host[SIM_NODES_MAX];
     struct sim_message *message;
     uint32_t message_free[SIM_MESSAGES];
@@ -480,6 +486,7 @@ const char *sim_end_name(uint32_t end, char *room);
 /* ---- node.c ---- */
 void sim_node_start(struct sim *sim, uint32_t index, uint64_t incarnation, uint64_t promise);
 void sim_node_journal_turn(struct sim *sim, struct sim_node *node);
+void sim_node_wake_journal(struct sim *sim, struct sim_node *node);
 void sim_node_stop(struct sim *sim, struct sim_node *node);
 void sim_node_wake_net(struct sim *sim, struct sim_node *node);
 void sim_node_wake_apply(struct sim *sim, struct sim_node *node);
@@ -520,6 +527,9 @@ void sim_line_message(struct sim *sim, struct sim_host *host, struct sim_message
 void sim_bulk_get(struct sim *sim, struct sim_host *host, uint64_t from, uint64_t position);
 void sim_bulk_stray(struct sim *sim, struct sim_host *host); /* one that nobody asked for */
 void sim_bulk_turn(struct sim *sim, struct sim_host *host);
+/* At a node's start: a checkpoint of its own. False: it cannot be read. */
+bool sim_bulk_image(struct sim *sim, struct sim_node *node, const struct sim_checkpoint *checkpoint,
+                    struct ls_image *image);
 void sim_bulk_rebased(struct sim *sim, struct sim_host *host, const struct ls_event *event);
 void sim_bulk_answer(struct sim *sim, struct sim_host *host, const struct sim_message *message);
 void sim_bulk_stop(struct sim *sim, struct sim_host *host);
@@ -548,6 +558,7 @@ void sim_fault_start(struct sim *sim);
 void sim_fault_turn(struct sim *sim);
 /* Something decisive happens at this node: in some schedules trouble begins just then. */
 void sim_fault_now(struct sim *sim, uint32_t node);
+void sim_fault_disk_set(struct sim *sim, uint32_t node); /* to a disk that has begun anew */
 void sim_heal(struct sim *sim);
 
 /* ---- client.c ---- */
@@ -581,6 +592,7 @@ bool sim_is_run_by_ctrl(const struct sim *sim);                                 
 uint32_t sim_sequencer(const struct sim *sim);            /* index of the newest epoch's, SIM_NONE: none */
 uint32_t sim_members(const struct sim *sim);              /* mask: members by the newest membership that is committed */
 uint32_t sim_voters(const struct sim *sim);               /* ... voters */
+bool sim_counts(const struct sim *sim, uint32_t index);   /* it runs, and counts */
 bool sim_may_lose(const struct sim *sim, uint32_t index); /* its memory, and a majority is left */
 bool sim_may_crash(struct sim *sim, uint32_t index);      /* its memory; what is on its disk stays */
 void sim_trace_peer(struct sim *sim, const struct sim_message *message);
@@ -592,7 +604,7 @@ void sim_check_node(struct sim *sim, struct sim_node *node); /* after each turn 
 void sim_check_log(struct sim *sim, struct sim_node *node);
 /* A majority of these nodes (bits) has it on its disk. */
 bool sim_is_on_disks(struct sim *sim, uint32_t voters, uint64_t seq);
-void sim_check_disk(struct sim_node *node); /* before it goes away */
+void sim_check_disk(struct sim *sim, struct sim_node *node); /* before it goes away */
 void sim_check_durable(struct sim *sim, struct sim_node *node);
 void sim_check_resumed(struct sim *sim, struct sim_node *node);
 void sim_check_applied_image(struct sim *sim, struct sim_node *node, struct ls_image *image);

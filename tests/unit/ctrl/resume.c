@@ -130,11 +130,28 @@ static void test_not_whole(void **state)
     world_end(&w);
 }
 
+/* All disks are full at once: nobody has to be spared, for everything is on them, and each goes on with that. */
+static void test_disks_full(void **state)
+{
+    (void)state;
+    opened();
+    for (uint16_t node = 1; node <= 3; node++) {
+        w.node[node].dp.role = LS_ROLE_HALTED;
+        w.node[node].dp.halt = LS_HALT_DISK;
+    }
+    world_run(&w, 10 * MS);
+    for (uint16_t node = 1; node <= 3; node++)
+        assert_non_null(strstr(w.node[node].said, "It is started again, with what its disk has"));
+    assert_true(world_settle(&w, 3, 2000 * MS));
+    appended_again();
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_follower),    cmocka_unit_test(test_power_fails), cmocka_unit_test(test_slow_starts),
-        cmocka_unit_test(test_rolled_back), cmocka_unit_test(test_not_whole),
+        cmocka_unit_test(test_rolled_back), cmocka_unit_test(test_not_whole),   cmocka_unit_test(test_disks_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -294,7 +294,7 @@ void world_start(struct world *w, uint16_t node, bool alive)
     struct ls_ctrl_config config = {.cluster = 7,
                                     .generation = 1,
                                     .node = node,
-                                    .journal = n->journal,
+                                    .durability = n->journal ? LS_DURABLE_JOURNAL : LS_DURABLE_MEMORY,
                                     .first_sequencer = 1,
                                     .founders = w->founders,
                                     .clock_ns = clock - n->clock_back_ns,

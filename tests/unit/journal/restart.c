@@ -155,7 +155,7 @@ static void commit_all(struct node *n)
         (void)ls_executor_turn(n->rig.executor, 0);
 }
 
-static void write_some(struct node *n, uint64_t epoch, uint32_t count)
+static void append_some(struct node *n, uint64_t epoch, uint32_t count)
 {
     static const uint8_t bytes[200];
     struct ls_entry header = {.kind = LS_ENTRY_EPOCH, .time = n->rig.log.last_time + 1};
@@ -168,6 +168,11 @@ static void write_some(struct node *n, uint64_t epoch, uint32_t count)
         header.number = i + 1;
         ls_log_append(&n->rig.log, &header, bytes, 100 + i % 100);
     }
+}
+
+static void write_some(struct node *n, uint64_t epoch, uint32_t count)
+{
+    append_some(n, epoch, count);
     commit_all(n);
     durable_wait(n);
 }
@@ -374,6 +379,35 @@ static void test_checkpoint_beyond(void **state)
     assert_true(there("journal.aside-4") && !there("journal"));
 }
 
+/* One that was fetched and not taken reaches into a tail that is durable here, and that the others have dropped: what
+ * stands behind it there is not what follows. The log is read from its own beginning. */
+static void test_checkpoint_on_tail(void **state)
+{
+    struct start start = usual;
+    struct node n;
+    uint64_t digest;
+    (void)state;
+    begin_good(&n, &usual);
+    write_some(&n, 1, 100);
+    uint64_t commit = n.rig.log.end;
+    append_some(&n, 1, 500);
+    durable_wait(&n);
+    for (int i = 0; i < 100; i++) /* the mark, too */
+        (void)ls_journal_poll(n.restart.journal, now());
+    uint64_t last = n.rig.log.end;
+    end(&n, false);
+    uint64_t cut = fetch(2, &digest);
+    assert_true(commit < cut && cut < last);
+    start.incarnation = 2;
+    start.counts = 1;
+    begin_good(&n, &start);
+    assert_true(n.restart.resumed);
+    assert_int_equal(n.restart.checkpoint_seq, 0);
+    assert_int_equal(n.rig.log.end, last);
+    assert_int_equal(atomic_load(&n.rig.seam.commit), commit);
+    end(&n, false);
+}
+
 /* What belongs to an epoch that this node has not promised: a checkpoint was fetched and not taken, and is passed over;
  * a log says that the record was rolled back. */
 static void test_unpromised(void **state)
@@ -512,6 +546,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_checkpoints, setup, teardown),
         cmocka_unit_test_setup_teardown(test_checkpoint_beyond, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_checkpoint_on_tail, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unpromised, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
