@@ -365,6 +365,7 @@ static void journal_prepare(struct ls_lcore *of_net)
                                               .log = &node.log,
                                               .seam = &node.seam,
                                               .page = &node.page->journal,
+                                              .fault = node.restart.disk_fault,
                                               .keep = node.config.journal_keep};
     worker = worker_add(of_net, LS_WORKER_JOURNAL);
     worker->poll = journal_poll;
@@ -482,6 +483,7 @@ static bool control_prepare(struct ls_machine *machine)
     }
     link->promise = node.options.promise;
     link->resumed = node.restart.resumed;
+    link->disk_fault = node.restart.disk_fault;
     link->verified = node.restart.journal != NULL ? &node.journal.verified : NULL;
     link->faults_allowed = node.config.faults_allowed;
     link->seam = &node.seam;

@@ -175,10 +175,36 @@ static bool network(struct words *words)
         else
             good = wrong(words, "fault", what,
                          "drop, duplicate, reorder, corrupt, delay, jitter, cut, cut-in, cut-out, rate, span; or alone "
-                         "stop, crash, slow, stall, flip, partition");
+                         "stop, crash, slow, stall, flip, disk, partition");
         if (!good)
             return false;
     }
+    return true;
+}
+
+static bool take_disk(struct words *words, const char *what)
+{
+    static const char *const chances[] = {"error", "short", "torn", "lost", "rot", "misplaced"};
+    for (size_t i = 0; i < sizeof(chances) / sizeof(chances[0]); i++)
+        if (strcmp(what, chances[i]) == 0)
+            return take_chance(words, what);
+    if (strcmp(what, "delay") == 0 || strcmp(what, "jitter") == 0)
+        return take_time(words, what, what);
+    if (strcmp(what, "full") != 0 && strcmp(what, "hang") != 0)
+        return wrong(words, "disk", what, "error, short, torn, lost, rot, misplaced, full, hang, delay, jitter");
+    set_number(words, what, 1);
+    return true;
+}
+
+/* At least one of them. */
+static bool disk(struct words *words)
+{
+    const char *what = take(words);
+    if (!what)
+        return take_disk(words, "");
+    for (; what; what = take(words))
+        if (!take_disk(words, what))
+            return false;
     return true;
 }
 
@@ -214,13 +240,15 @@ static bool process(struct words *words, const char *kind)
         return take_worker(words) && take_time(words, kind, "turn_ns");
     if (strcmp(kind, "stall") == 0)
         return take_worker(words) && take_time(words, kind, "for_ns");
+    if (strcmp(kind, "disk") == 0)
+        return disk(words);
     return true; /* flip */
 }
 
 json_t *cli_fault_words(int count, char *const *word, uint64_t for_ns, bool has_seed, uint64_t seed, char *error,
                         size_t room)
 {
-    static const char *const alone[] = {"stop", "crash", "slow", "stall", "flip"};
+    static const char *const alone[] = {"stop", "crash", "slow", "stall", "flip", "disk"};
     struct words words = {.left = count, .next = word, .json = json_object(), .error = error, .room = room};
     const char *kind = NULL;
     for (size_t i = 0; i < sizeof(alone) / sizeof(alone[0]); i++)
@@ -229,11 +257,12 @@ json_t *cli_fault_words(int count, char *const *word, uint64_t for_ns, bool has_
     bool good = kind ? process(&words, kind) : network(&words);
     if (good && words.left > 0)
         good = wrong(&words, "fault", *words.next, "nothing more behind this kind of fault");
-    bool lasts = !kind || strcmp(kind, "slow") == 0;
+    bool of_disk = kind && strcmp(kind, "disk") == 0;
+    bool lasts = !kind || of_disk || strcmp(kind, "slow") == 0;
     if (good && for_ns && !lasts)
-        good = wrong(&words, "--for", kind, "only faults of the network, and slow, last until they are cleared");
-    if (good && has_seed && kind && strcmp(kind, "flip") != 0)
-        good = wrong(&words, "--seed", kind, "only faults of the network, and flip, throw dice");
+        good = wrong(&words, "--for", kind, "only faults of network and disk, and slow, last until they are cleared");
+    if (good && has_seed && kind && !of_disk && strcmp(kind, "flip") != 0)
+        good = wrong(&words, "--seed", kind, "only faults of network and disk, and flip, throw dice");
     if (good && for_ns)
         set_number(&words, "for_ns", for_ns);
     if (good && has_seed)

@@ -79,6 +79,9 @@ static const struct cli_command commands[] = {
      "Makes a fault on purpose at one node (faults_allowed: yes). Of its network, any of these together:\n"
      "  drop 5%  duplicate 1%  corrupt 0.1%  reorder 2% span 8  delay 200us  jitter 50us  rate 10M\n"
      "  cut 2,3 (both ways; cut-in, cut-out; clients stands for all clients)\n"
+     "of its journal's disk, behind the word disk, any of these together (shares are of writes):\n"
+     "  disk error 1%  short 1%  torn 50%  delay 5ms  jitter 2ms  full  hang\n"
+     "  lies, for which no disk is meant: lost 100% (a file rolled back)  rot 1%  misplaced 1%\n"
      "or one of these alone:\n"
      "  stop 2s [dataplane|ctrl|node]   crash [dataplane|ctrl|node]   slow net|apply|journal 50us\n"
      "  stall net|apply|journal 100ms   flip (one bit of the state)   partition 1,2/3 (at all nodes here)",

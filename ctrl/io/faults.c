@@ -9,7 +9,7 @@
 
 #define MILLION 1000000u
 
-static const char *const kind_names[LS_FAULT_KINDS] = {"network", "slow", "stall", "stop", "crash", "flip"};
+static const char *const kind_names[LS_FAULT_KINDS] = {"network", "slow", "stall", "stop", "crash", "flip", "disk"};
 static const char *const target_names[] = {"?", "dataplane", "ctrl", "node"};
 static const char *const worker_names[LS_WORKERS] = {"net", "apply", "journal"};
 
@@ -111,6 +111,29 @@ void ls_fault_list_network(const struct ls_fault_list *list, struct ls_control_f
     }
 }
 
+void ls_fault_list_disk(const struct ls_fault_list *list, struct ls_control_disk_fault *all)
+{
+    memset(all, 0, sizeof(*all));
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct ls_control_disk_fault *one = &list->entry[i].disk;
+
+        if (list->entry[i].kind != LS_FAULT_DISK)
+            continue;
+        all->error = either(all->error, one->error);
+        all->cut = either(all->cut, one->cut);
+        all->torn = either(all->torn, one->torn);
+        all->lost = either(all->lost, one->lost);
+        all->rot = either(all->rot, one->rot);
+        all->misplaced = either(all->misplaced, one->misplaced);
+        all->full |= one->full;
+        all->hang |= one->hang;
+        all->delay += one->delay;
+        all->jitter += one->jitter;
+        if (one->seed != 0)
+            all->seed = one->seed;
+    }
+}
+
 uint64_t ls_fault_list_slow_ns(const struct ls_fault_list *list, uint32_t worker)
 {
     uint64_t sum = 0;
@@ -207,6 +230,30 @@ static void add_network(struct words *words, const struct ls_control_fault *faul
         add(words, "seed %" PRIu64, fault->seed);
 }
 
+static void add_disk(struct words *words, const struct ls_control_disk_fault *fault)
+{
+    char text[32];
+
+    add(words, "disk ");
+    words->any = false; /* no comma behind that */
+    add_chance(words, "error", fault->error);
+    add_chance(words, "short", fault->cut);
+    add_chance(words, "torn", fault->torn);
+    add_chance(words, "lost", fault->lost);
+    add_chance(words, "rot", fault->rot);
+    add_chance(words, "misplaced", fault->misplaced);
+    if (fault->full != 0)
+        add(words, "full");
+    if (fault->hang != 0)
+        add(words, "hang");
+    if (fault->delay != 0)
+        add(words, "delay %s", time_text(fault->delay, text));
+    if (fault->jitter != 0)
+        add(words, "jitter %s", time_text(fault->jitter, text));
+    if (fault->seed != 0)
+        add(words, "seed %" PRIu64, fault->seed);
+}
+
 const char *ls_fault_entry_text(const struct ls_fault_entry *entry, char *text, size_t room)
 {
     struct words words = {.at = text, .room = room};
@@ -217,6 +264,9 @@ const char *ls_fault_entry_text(const struct ls_fault_entry *entry, char *text, 
     switch (entry->kind) {
     case LS_FAULT_NETWORK:
         add_network(&words, &entry->network);
+        break;
+    case LS_FAULT_DISK:
+        add_disk(&words, &entry->disk);
         break;
     case LS_FAULT_SLOW:
         add(&words, "slow %s by %s a turn", worker, time_text(entry->turn_ns, time));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Faults on purpose at this node, by name and number: those of the network are merged into the one setting that the
- * dataplane has, those of processes happen to dataplane and ctrl. A list and its arithmetic, pure; faults_run.c makes
- * them happen. ctrl's one thread.
+ * dataplane has, and so are those of the journal's disk; those of processes happen to dataplane and ctrl. A list and
+ * its arithmetic, pure; faults_run.c makes them happen. ctrl's one thread.
  */
 #ifndef LOCKSTEP_CTRL_IO_FAULTS_H
 #define LOCKSTEP_CTRL_IO_FAULTS_H
@@ -23,6 +23,7 @@ enum ls_fault_kind {
     LS_FAULT_STOP,    /* a process is stopped for for_ns, then goes on */
     LS_FAULT_CRASH,   /* a process is killed */
     LS_FAULT_FLIP,    /* one bit of the state is flipped */
+    LS_FAULT_DISK,    /* of the journal; until cleared or its time is over */
     LS_FAULT_KINDS
 };
 enum ls_fault_target { LS_FAULT_DATAPLANE = 1, LS_FAULT_CTRL = 2, LS_FAULT_NODE = 3 }; /* NODE: both, as bits */
@@ -37,9 +38,10 @@ struct ls_fault_entry {
     uint64_t for_ns;             /* 0: until cleared */
     uint64_t since_ns;           /* when it began; the caller's clock */
     struct ls_control_fault network;
+    struct ls_control_disk_fault disk;
 };
 
-/* Those in force: NETWORK, SLOW, and STOP and STALL until their time is over. */
+/* Those in force: NETWORK, DISK, SLOW, and STOP and STALL until their time is over. */
 struct ls_fault_list {
     uint64_t last_id;
     uint32_t count;
@@ -64,6 +66,8 @@ uint64_t ls_fault_list_next_ns(const struct ls_fault_list *list);
 /* All network faults together: chances as of independent causes, delays added, cuts united, the smallest bandwidth, the
  * newest seed. */
 void ls_fault_list_network(const struct ls_fault_list *list, struct ls_control_fault *fault);
+/* All of the disk together, in the same way: full and hanging where one of them says so. */
+void ls_fault_list_disk(const struct ls_fault_list *list, struct ls_control_disk_fault *fault);
 /* Time that a worker wastes in each turn: the sum. */
 uint64_t ls_fault_list_slow_ns(const struct ls_fault_list *list, uint32_t worker);
 

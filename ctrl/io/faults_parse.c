@@ -50,8 +50,8 @@ static int nodes_parse(const char *name, const json_t *list, uint64_t *mask, cha
     return 0;
 }
 
-static int field_parse(const struct fault_field *field, const json_t *value, struct ls_control_fault *fault,
-                       char *error, size_t error_size)
+static int field_parse(const struct fault_field *field, const json_t *value, void *fault, char *error,
+                       size_t error_size)
 {
     uint64_t number, max = field->size == 8 ? INT64_MAX : UINT32_MAX;
 
@@ -69,13 +69,13 @@ static int field_parse(const struct fault_field *field, const json_t *value, str
     return 0;
 }
 
-int ls_fault_parse(const json_t *json, struct ls_control_fault *fault, char *error, size_t error_size)
+/* Every key is a field of `fault`; `allowed` names them. */
+static int fields_parse(const struct fault_field *fields, size_t known, const char *allowed, const json_t *json,
+                        void *fault, char *error, size_t error_size)
 {
-    const size_t known = sizeof(fault_fields) / sizeof(fault_fields[0]);
     const char *key;
     json_t *value;
 
-    memset(fault, 0, sizeof(*fault));
     if (!json_is_object(json)) {
         snprintf(error, error_size, "a JSON object of fault settings is expected");
         return -EINVAL;
@@ -84,19 +84,51 @@ int ls_fault_parse(const json_t *json, struct ls_control_fault *fault, char *err
     {
         size_t i = 0;
 
-        while (i < known && strcmp(fault_fields[i].name, key) != 0)
+        while (i < known && strcmp(fields[i].name, key) != 0)
             i++;
         if (i == known) {
-            snprintf(error, error_size,
-                     "unknown key \"%.40s\": allowed are seed, drop, duplicate, reorder, reorder_span, corrupt, delay, "
-                     "jitter, cut_in, cut_out, bytes_per_second",
-                     key);
+            snprintf(error, error_size, "unknown key \"%.40s\": allowed are %s", key, allowed);
             return -EINVAL;
         }
-        if (field_parse(&fault_fields[i], value, fault, error, error_size) != 0)
+        if (field_parse(&fields[i], value, fault, error, error_size) != 0)
             return -EINVAL;
     }
     return 0;
+}
+
+int ls_fault_parse(const json_t *json, struct ls_control_fault *fault, char *error, size_t error_size)
+{
+    memset(fault, 0, sizeof(*fault));
+    return fields_parse(fault_fields, sizeof(fault_fields) / sizeof(fault_fields[0]),
+                        "seed, drop, duplicate, reorder, reorder_span, corrupt, delay, jitter, cut_in, cut_out, "
+                        "bytes_per_second",
+                        json, fault, error, error_size);
+}
+
+/* ---- the disk's ---- */
+
+#define DISK_FIELD(name, member)                                                                                       \
+    {                                                                                                                  \
+        name, offsetof(struct ls_control_disk_fault, member), sizeof(((struct ls_control_disk_fault *)0)->member),     \
+            false                                                                                                      \
+    }
+static const struct fault_field disk_fields[] = {
+    DISK_FIELD("seed", seed),           DISK_FIELD("error", error),   DISK_FIELD("short", cut),
+    DISK_FIELD("torn", torn),           DISK_FIELD("lost", lost),     DISK_FIELD("rot", rot),
+    DISK_FIELD("full", full),           DISK_FIELD("hang", hang),     DISK_FIELD("delay", delay),
+    DISK_FIELD("misplaced", misplaced), DISK_FIELD("jitter", jitter),
+};
+
+static int disk_parse(const json_t *json, struct ls_fault_entry *entry, char *error, size_t error_size)
+{
+    return fields_parse(disk_fields, sizeof(disk_fields) / sizeof(disk_fields[0]),
+                        "seed, error, short, torn, lost, rot, misplaced, full, hang, delay, jitter", json, &entry->disk,
+                        error, error_size);
+}
+
+static int network_parse(const json_t *json, struct ls_fault_entry *entry, char *error, size_t error_size)
+{
+    return ls_fault_parse(json, &entry->network, error, error_size);
 }
 
 /* ---- all kinds ---- */
@@ -152,28 +184,30 @@ static bool name_take(struct reading *reading, const char *key, const char *cons
     return false;
 }
 
-static int network_take(struct reading *reading, struct ls_fault_entry *entry)
+/* The keys that are a kind's own settings. */
+static bool settings_take(struct reading *reading, struct ls_fault_entry *entry)
 {
     json_t *rest = json_copy((json_t *)(uintptr_t)reading->json);
+    bool disk = entry->kind == LS_FAULT_DISK;
     int result;
 
     (void)json_object_del(rest, "kind");
     (void)json_object_del(rest, "for_ns");
-    result = ls_fault_parse(rest, &entry->network, reading->error, reading->error_size);
+    result = (disk ? disk_parse : network_parse)(rest, entry, reading->error, reading->error_size);
     reading->taken += json_object_size(rest);
     if (result == 0 && json_object_size(rest) == 0) {
-        snprintf(reading->error, reading->error_size,
-                 "nothing to do: give drop, duplicate, reorder, corrupt, delay, "
-                 "jitter, cut_in, cut_out or bytes_per_second");
+        snprintf(reading->error, reading->error_size, "nothing to do: give %s",
+                 disk ? "error, short, torn, lost, rot, misplaced, full, hang, delay or jitter"
+                      : "drop, duplicate, reorder, corrupt, delay, jitter, cut_in, cut_out or bytes_per_second");
         result = -EINVAL;
     }
     json_decref(rest);
-    return result;
+    return result == 0;
 }
 
 int ls_fault_entry_parse(const json_t *json, struct ls_fault_entry *entry, char *error, size_t error_size)
 {
-    static const char *const kinds[] = {"network", "slow", "stall", "stop", "crash", "flip"};
+    static const char *const kinds[] = {"network", "slow", "stall", "stop", "crash", "flip", "disk"};
     static const char *const workers[] = {"net", "apply", "journal"};
     static const char *const targets[] = {"dataplane", "ctrl", "node"};
     struct reading reading = {.json = json, .error = error, .error_size = error_size};
@@ -200,8 +234,8 @@ int ls_fault_entry_parse(const json_t *json, struct ls_fault_entry *entry, char 
     good = good && (!process || name_take(&reading, "target", targets, 3, 0, &target));
     if (good && process)
         entry->target = (enum ls_fault_target)(target + 1);
-    if (good && kind == LS_FAULT_NETWORK)
-        good = network_take(&reading, entry) == 0;
+    if (good && (kind == LS_FAULT_NETWORK || kind == LS_FAULT_DISK))
+        good = settings_take(&reading, entry);
     if (!good)
         return -EINVAL;
     if (reading.taken == json_object_size(json))

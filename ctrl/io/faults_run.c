@@ -28,6 +28,7 @@ struct ls_faults {
     struct operation *operations; /* that wait for the dataplane */
     uint64_t incarnation;         /* that was told: */
     struct ls_control_fault network;
+    struct ls_control_disk_fault disk;
     uint64_t slow_ns[LS_WORKERS];
 };
 
@@ -107,6 +108,7 @@ static bool dataplane_listens(struct ls_faults *faults)
     if (view.page->incarnation != faults->incarnation) {
         faults->incarnation = view.page->incarnation;
         memset(&faults->network, 0, sizeof(faults->network));
+        memset(&faults->disk, 0, sizeof(faults->disk));
         memset(faults->slow_ns, 0, sizeof(faults->slow_ns));
     }
     return true;
@@ -117,6 +119,7 @@ static bool dataplane_listens(struct ls_faults *faults)
 static bool tell(struct ls_faults *faults, uint64_t id, ls_faults_done done, void *user)
 {
     struct ls_control_fault network, told = faults->network;
+    struct ls_control_disk_fault disk, disk_told = faults->disk;
     bool asked = false;
 
     for (uint32_t worker = 0; worker < LS_WORKERS; worker++) {
@@ -130,6 +133,14 @@ static bool tell(struct ls_faults *faults, uint64_t id, ls_faults_done done, voi
             asked = true;
         else
             faults->slow_ns[worker] = before;
+    }
+    ls_fault_list_disk(&faults->list, &disk);
+    if (memcmp(&disk, &disk_told, sizeof(disk)) != 0) {
+        faults->disk = disk;
+        if (ask(faults, LS_CONTROL_DISK_FAULT, &disk, sizeof(disk), asked ? 0 : id, asked ? NULL : done, user))
+            asked = true;
+        else
+            faults->disk = disk_told;
     }
     ls_fault_list_network(&faults->list, &network);
     if (memcmp(&network, &told, sizeof(network)) == 0)
@@ -145,10 +156,14 @@ static bool tell(struct ls_faults *faults, uint64_t id, ls_faults_done done, voi
 static bool is_told(const struct ls_faults *faults)
 {
     struct ls_control_fault network;
+    struct ls_control_disk_fault disk;
 
     for (uint32_t worker = 0; worker < LS_WORKERS; worker++)
         if (ls_fault_list_slow_ns(&faults->list, worker) != faults->slow_ns[worker])
             return false;
+    ls_fault_list_disk(&faults->list, &disk);
+    if (memcmp(&disk, &faults->disk, sizeof(disk)) != 0)
+        return false;
     ls_fault_list_network(&faults->list, &network);
     return memcmp(&network, &faults->network, sizeof(network)) == 0;
 }
@@ -307,7 +322,8 @@ void ls_faults_add(struct ls_faults *faults, const struct ls_fault_entry *entry,
                                                                            : tell(faults, id, done, user));
     if (asked)
         return;
-    if (listens && (entry->kind == LS_FAULT_NETWORK || entry->kind == LS_FAULT_SLOW) && is_told(faults)) {
+    if (listens && (entry->kind == LS_FAULT_NETWORK || entry->kind == LS_FAULT_DISK || entry->kind == LS_FAULT_SLOW) &&
+        is_told(faults)) {
         done(user, 0, "", id); /* changes nothing beside those that are in force: a cut that is cut already */
         return;
     }

@@ -279,6 +279,7 @@ static json_t *journal_json(const struct ls_operate_view *view, uint64_t now_ns)
     set(json, "longest_write_us", json_real((double)word(&journal->longest_ns) / 1e3));
     set(json, "oldest_write_ms",
         json_real(oldest_ns != 0 && now_ns > oldest_ns ? (double)(now_ns - oldest_ns) / 1e6 : 0));
+    set_number(json, "faults", word(&journal->faults));
     if (word(&journal->error) != 0)
         set_text(json, "error", strerror((int)word(&journal->error)));
     return json;

@@ -143,47 +143,76 @@ static const char not_allowed[] = "faults are not allowed: set faults_allowed: y
 
 static void faults_page(struct ls_link *link)
 {
-    __atomic_store_n(&link->page->faults_active, link->fault_is_set || link->slow_is_set, __ATOMIC_RELAXED);
+    __atomic_store_n(&link->page->faults_active, link->fault_is_set || link->disk_fault_is_set || link->slow_is_set,
+                     __ATOMIC_RELAXED);
 }
 
-static bool fault_is_off(const struct ls_control_fault *fault)
+/* May a setting, in which this is `wrong` ("": nothing), wait for its worker? Refused here where not. */
+static bool setting_take(struct ls_link *link, struct ls_waiting *waiting, uint64_t id, const char *wrong)
 {
-    struct ls_control_fault off = {.seed = fault->seed};
+    if (!link->faults_allowed) {
+        done_send(link, id, EPERM, not_allowed);
+    } else if (waiting->is) {
+        done_send(link, id, EBUSY, "the fault setting before this one has not been taken yet: try again");
+    } else if (wrong[0] != '\0') {
+        done_send(link, id, EINVAL, wrong);
+    } else {
+        *waiting = (struct ls_waiting){.is = true, .id = id, .link = link->translate.link};
+        return true;
+    }
+    return false;
+}
 
-    return memcmp(fault, &off, sizeof(off)) == 0;
+/* Its worker has it, or finds it in its next turn. */
+static void setting_done(struct ls_link *link, struct ls_waiting *waiting)
+{
+    waiting->is = false;
+    faults_page(link);
+    if (link->net != NULL)
+        ls_waker_wake(link->net);
+    if (waiting->link == link->translate.link)
+        done_send(link, waiting->id, 0, "");
 }
 
 static void fault_take(struct ls_link *link, uint64_t id, const uint8_t *body)
 {
     struct ls_control_fault fault;
-    char error[LS_CONTROL_TEXT_MAX];
+    char error[LS_CONTROL_TEXT_MAX] = "";
 
     memcpy(&fault, body, sizeof(fault));
-    if (!link->faults_allowed) {
-        done_send(link, id, EPERM, not_allowed);
-    } else if (link->fault_waiting) {
-        done_send(link, id, EBUSY, "the fault setting before this one has not been taken yet: try again");
-    } else if (ls_fault_check(&fault, error, sizeof(error)) != 0) {
-        done_send(link, id, EINVAL, error);
-    } else {
-        link->fault_waiting = true;
-        link->fault_id = id;
-        link->fault_link = link->translate.link;
+    (void)ls_fault_check(&fault, error, sizeof(error));
+    if (setting_take(link, &link->fault_waiting, id, error))
         link->fault_next = fault;
-    }
 }
 
-/* Hands what waits to the port, which takes it at its next receive(). */
+static void disk_fault_take(struct ls_link *link, uint64_t id, const uint8_t *body)
+{
+    struct ls_control_disk_fault fault;
+    char error[LS_CONTROL_TEXT_MAX] = "";
+
+    memcpy(&fault, body, sizeof(fault));
+    if (link->disk_fault == NULL)
+        snprintf(error, sizeof(error), "this node has no journal: durability in the cluster file is memory");
+    else
+        (void)ls_disk_fault_check(&fault, error, sizeof(error));
+    if (setting_take(link, &link->disk_fault_waiting, id, error))
+        link->disk_fault_next = fault;
+}
+
+/* Hands what waits to the port and the journal, which take it in their next turn. */
 static void fault_try(struct ls_link *link)
 {
-    if (link->fault_waiting && link->answer_size == 0 && ls_fault_post(link->fault, &link->fault_next) == 0) {
-        link->fault_waiting = false;
-        link->fault_is_set = !fault_is_off(&link->fault_next);
-        faults_page(link);
-        if (link->net != NULL)
-            ls_waker_wake(link->net);
-        if (link->fault_link == link->translate.link)
-            done_send(link, link->fault_id, 0, "");
+    struct ls_control_fault off = {.seed = link->fault_next.seed};
+    struct ls_control_disk_fault disk_off = {.seed = link->disk_fault_next.seed};
+
+    if (link->fault_waiting.is && link->answer_size == 0 && ls_fault_post(link->fault, &link->fault_next) == 0) {
+        link->fault_is_set = memcmp(&link->fault_next, &off, sizeof(off)) != 0;
+        setting_done(link, &link->fault_waiting);
+    }
+    if (link->disk_fault_waiting.is && link->answer_size == 0 &&
+        ls_disk_fault_post(link->disk_fault, &link->disk_fault_next) == 0) {
+        link->disk_fault_is_set = memcmp(&link->disk_fault_next, &disk_off, sizeof(disk_off)) != 0;
+        setting_done(link, &link->disk_fault_waiting);
     }
     if (link->nodes_waiting &&
         ls_fault_post_nodes(link->fault, link->members.members.member, link->members.members.count) == 0)
@@ -286,6 +315,9 @@ static void message_take(struct ls_link *link)
         break;
     case LS_CONTROL_FAULT:
         fault_take(link, header.id, body);
+        break;
+    case LS_CONTROL_DISK_FAULT:
+        disk_fault_take(link, header.id, body);
         break;
     case LS_CONTROL_SLOW:
         slow_take(link, header.id, body);
@@ -552,7 +584,7 @@ void ls_link_run(struct ls_link *link)
         /* Messages are left alone while orders have no room or the socket has none; then the time-out brings the next
          * look. */
         ls_channel_watch(&link->channel, has_room(link) && !is_blocked(link));
-        waits = link->fault_waiting || link->nodes_waiting || link->view_waiting;
+        waits = link->fault_waiting.is || link->disk_fault_waiting.is || link->nodes_waiting || link->view_waiting;
         (void)ls_waker_wait(&link->waker, link->channel.poll_fd,
                             waits ? LS_LINK_HOUSEKEEPING_NS / 10 : LS_LINK_HOUSEKEEPING_NS);
     }

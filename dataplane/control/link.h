@@ -13,6 +13,7 @@
 
 #include "../core/log.h"
 #include "../core/seam.h"
+#include "../journal/disk_fault.h"
 #include "../net/fault.h"
 #include "../workers/idle.h"
 #include "../workers/slow.h"
@@ -43,6 +44,12 @@ struct ls_saying {
     uint8_t message[LS_TRANSLATE_MAX];
 };
 
+/* A setting that its worker has no room for yet. */
+struct ls_waiting {
+    bool is;
+    uint64_t id, link; /* whom the answer is for */
+};
+
 struct ls_link {
     /* set by the owner; all pointers outlive the link */
     struct ls_channel channel;
@@ -54,6 +61,7 @@ struct ls_link {
     const struct ls_log *log;
     struct ls_counters_page *page;
     struct ls_fault *fault;
+    struct ls_disk_fault *disk_fault; /* NULL: no journal */
     struct ls_slow *slow[LS_WORKERS]; /* NULL: that worker does not run */
     struct ls_bulk *bulk;
     struct ls_waker *net; /* of the thread that runs net; NULL: it never sleeps */
@@ -70,10 +78,10 @@ struct ls_link {
     uint64_t alone_since_ns; /* 0: there is a link */
     struct ls_event role;    /* newest of its kind, for the next ctrl */
     struct ls_event members; /* count 0: none yet */
-    bool fault_is_set, slow_is_set;
-    bool fault_waiting; /* a setting that the port has not room for yet */
-    uint64_t fault_id, fault_link;
+    bool fault_is_set, disk_fault_is_set, slow_is_set;
+    struct ls_waiting fault_waiting, disk_fault_waiting;
     struct ls_control_fault fault_next;
+    struct ls_control_disk_fault disk_fault_next;
     bool nodes_waiting; /* members' addresses for the port, the same */
     bool rebasing;      /* the log is being replaced: it is not looked at */
     bool view_waiting;  /* a view that no slot was free for yet */

@@ -44,6 +44,12 @@ static uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static uint64_t clock_of(void *user)
+{
+    (void)user;
+    return clock_ns();
+}
+
 static void nap(uint64_t ns)
 {
     struct timespec time = {.tv_nsec = (long)ns};
@@ -288,7 +294,12 @@ static int writer_make(struct run *r)
                                        .since = complete ? r->state.since : c->incarnation,
                                        .behind = c->behind};
     r->restart->resumed = complete;
-    r->restart->journal = ls_journal_create(&config, &r->state, ls_uring_disk(r->restart->uring), c->log, c->seam);
+    r->restart->disk_fault =
+        ls_disk_fault_create(ls_uring_disk(r->restart->uring), c->identity.segment_size, clock_of, NULL);
+    if (r->restart->disk_fault == NULL)
+        return fail(r, -ENOMEM, "no memory for the journal's disk");
+    r->restart->journal =
+        ls_journal_create(&config, &r->state, ls_disk_fault_disk(r->restart->disk_fault), c->log, c->seam);
     if (r->restart->journal == NULL)
         return fail(r, -errno, "no memory for the journal's writer");
     return own(r);
@@ -321,8 +332,10 @@ bool ls_restart_end(struct ls_restart *restart)
         return false; /* what runs still reads the ring and the writer's block */
     bool clean = restart->journal == NULL || ls_journal_is_clean(restart->journal);
     ls_journal_destroy(restart->journal);
+    ls_disk_fault_destroy(restart->disk_fault);
     ls_uring_destroy(restart->uring);
     restart->journal = NULL;
+    restart->disk_fault = NULL;
     restart->uring = NULL;
     return clean;
 }

@@ -11,6 +11,7 @@
 
 #include <lockstep/state_machine.h>
 
+#include "disk_fault.h"
 #include "executor.h"
 #include "log.h"
 #include "seam.h"
@@ -38,6 +39,7 @@ struct ls_restart_config {
 
 struct ls_restart {
     struct ls_uring *uring;
+    struct ls_disk_fault *disk_fault; /* what the writer sees of it */
     struct ls_journal *journal;
     bool resumed; /* all that this node ever acknowledged is in the log */
     /* what it took */

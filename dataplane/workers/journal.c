@@ -44,6 +44,7 @@ static void page_write(struct ls_journal_worker *w, uint64_t durable, uint64_t n
     set(&w->page->bytes, stats.bytes);
     set(&w->page->states, stats.states);
     set(&w->page->longest_ns, stats.longest_ns);
+    set(&w->page->faults, ls_disk_fault_count(w->fault));
     set(&w->page->error, atomic_load_explicit(&w->seam->journal_error, memory_order_relaxed));
 }
 

@@ -8,6 +8,7 @@
 
 #include <lockstep/counters.h>
 
+#include "../journal/disk_fault.h"
 #include "../journal/writer.h"
 #include "idle.h"
 
@@ -17,6 +18,7 @@ struct ls_journal_worker {
     const struct ls_log *log;
     const struct ls_seam *seam;
     struct ls_journal_page *page;
+    const struct ls_disk_fault *fault;
     struct ls_waker *net;      /* of the thread that runs net, where that is another one and may sleep; else NULL */
     uint64_t keep;             /* bytes of the log that stay below a verified checkpoint */
     _Atomic uint64_t verified; /* control stores (relaxed): position of the newest verified checkpoint */

@@ -172,6 +172,7 @@ static const struct sample {
         struct ls_control_epoch epoch;
         struct ls_control_log log;
         struct ls_control_fault fault;
+        struct ls_control_disk_fault disk_fault;
         struct ls_control_members members;
         struct ls_control_join join;
         struct ls_control_admit admit;
@@ -225,6 +226,7 @@ static const struct sample {
     {TO_DATAPLANE, 1, 0, TEXT, LS_CONTROL_RESTORE, OF(path, .length = 5)},
     {TO_DATAPLANE, 1, 0, NONE, LS_CONTROL_FLIP, OF(flip, .seed = 3)},
     {TO_DATAPLANE, 1, 0, NONE, LS_CONTROL_TRIM, OF(trim, .position = 4096)},
+    {TO_DATAPLANE, 1, 0, NONE, LS_CONTROL_DISK_FAULT, OF(disk_fault, .hang = 1)},
     {TO_DATAPLANE, 1, 0, NONE, LS_CONTROL_SLOW, OF(slow, .turn_ns = 3)},
     {TO_CTRL, 1, 0, MEMBERS, LS_CONTROL_SEALED, OF(sealed, .epoch = 3, .incarnation = 9, .members = 3)},
     {TO_CTRL, 1, 0, NONE, LS_CONTROL_INSTALLED, OF(installed, .epoch = 3)},

@@ -206,6 +206,7 @@ struct ls_journal_page {
     _Atomic uint64_t lag_bytes, lag_ns;         /* what a power cut could take now; the time never too short */
     _Atomic uint64_t lag_bytes_max, lag_ns_max; /* since start */
     _Atomic uint64_t error;                     /* errno: it can write no more */
+    _Atomic uint64_t faults;                    /* writes that a fault on purpose acted on */
 };
 
 enum ls_worker_id { LS_WORKER_NET, LS_WORKER_APPLY, LS_WORKER_JOURNAL, LS_WORKERS };

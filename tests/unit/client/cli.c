@@ -436,6 +436,10 @@ static void faults_in_words(void)
         {"slow net 50us --for 1s", "{\"kind\":\"slow\",\"worker\":\"net\",\"turn_ns\":50000,\"for_ns\":1000000000}"},
         {"stall apply 100ms", "{\"kind\":\"stall\",\"worker\":\"apply\",\"for_ns\":100000000}"},
         {"flip --seed 3", "{\"kind\":\"flip\",\"seed\":3}"},
+        {"disk hang --for 2s", "{\"kind\":\"disk\",\"hang\":1,\"for_ns\":2000000000}"},
+        {"disk error 1% short 2% torn 50% lost 100% rot 0.1% misplaced 3% full delay 5ms jitter 2ms --seed 4",
+         "{\"kind\":\"disk\",\"error\":10000,\"short\":20000,\"torn\":500000,\"lost\":1000000,\"rot\":1000,"
+         "\"misplaced\":30000,\"full\":1,\"delay\":5000000,\"jitter\":2000000,\"seed\":4}"},
     };
     static const char *const bad[] = {
         "drop",
@@ -469,6 +473,12 @@ static void faults_in_words(void)
         "partition 1/1",
         "partition 1/x",
         "drop 5% --for 0s",
+        "disk",
+        "disk flood",
+        "disk rot",
+        "disk rot 1",
+        "disk full 1%",
+        "disk hang drop 1%",
     };
     char command[256], wanted[512];
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {

@@ -577,6 +577,65 @@ static void test_slow(void **state)
     assert_int_equal(slow_error(&slow), EPERM);
 }
 
+static uint64_t clock_ns(void *user)
+{
+    (void)user;
+    return 1;
+}
+
+static uint32_t no_turn(struct ls_journal_disk *disk, struct ls_journal_done *done, uint32_t max)
+{
+    (void)disk, (void)done, (void)max;
+    return 0;
+}
+
+static uint32_t done_error(uint64_t id)
+{
+    struct ls_control_done done;
+
+    turns();
+    assert_int_equal(get(LS_CONTROL_DONE).id, id);
+    memcpy(&done, BODY, sizeof(done));
+    return done.error;
+}
+
+/* As the network's: the next one waits until the journal has taken the one before. */
+static void test_disk_fault(void **state)
+{
+    struct ls_journal_disk inner = {.turn = no_turn};
+    struct ls_control_disk_fault fault = {.seed = 1, .hang = 1};
+    struct ls_journal_disk *outer;
+
+    (void)state;
+    put(LS_CONTROL_DISK_FAULT, 1, &fault, sizeof(fault));
+    assert_int_equal(done_error(1), EINVAL);
+    assert_non_null(memmem(BODY, sizeof(box.got) - sizeof(struct ls_control_header), "has no journal", 14));
+    box.link.disk_fault = ls_disk_fault_create(&inner, 65536, clock_ns, NULL);
+    outer = ls_disk_fault_disk(box.link.disk_fault);
+    put(LS_CONTROL_DISK_FAULT, 2, &fault, sizeof(fault));
+    assert_int_equal(done_error(2), 0);
+    assert_int_equal(box.page.faults_active, 1);
+    fault.hang = 0;
+    put(LS_CONTROL_DISK_FAULT, 3, &fault, sizeof(fault));
+    put(LS_CONTROL_DISK_FAULT, 4, &fault, sizeof(fault));
+    assert_int_equal(done_error(4), EBUSY);
+    nothing_left();
+    outer->turn(outer, NULL, 0);
+    assert_int_equal(done_error(3), 0);
+    assert_int_equal(box.page.faults_active, 0);
+    outer->turn(outer, NULL, 0);
+    fault.rot = 1000001;
+    put(LS_CONTROL_DISK_FAULT, 5, &fault, sizeof(fault));
+    assert_int_equal(done_error(5), EINVAL);
+    assert_non_null(memmem(BODY, sizeof(box.got) - sizeof(struct ls_control_header), "1000001", 7));
+    box.link.faults_allowed = false;
+    fault.rot = 1;
+    put(LS_CONTROL_DISK_FAULT, 6, &fault, sizeof(fault));
+    assert_int_equal(done_error(6), EPERM);
+    ls_disk_fault_destroy(box.link.disk_fault);
+    box.link.disk_fault = NULL;
+}
+
 static uint32_t trim_error(uint64_t position)
 {
     struct ls_control_trim trim = {.position = position};
@@ -728,6 +787,7 @@ int main(void)
         WITH(test_take_over),
         WITH(test_bulk),
         WITH(test_slow),
+        WITH(test_disk_fault),
         WITH(test_trim),
         WITH(test_stop),
         WITH(test_log),

@@ -88,6 +88,7 @@ static void samples_make(void)
     struct ls_control_flip flip = {0};
     struct ls_control_slow slow = {0};
     struct ls_control_trim trim = {0};
+    struct ls_control_disk_fault disk_fault = {0};
     struct ls_control_installed installed = {0};
     struct ls_control_log_bytes log_bytes = {0};
     struct ls_control_done done = {0};
@@ -116,6 +117,7 @@ static void samples_make(void)
     *s++ = SAMPLE(LS_CONTROL_FLIP, flip, NOTHING);
     *s++ = SAMPLE(LS_CONTROL_SLOW, slow, NOTHING);
     *s++ = SAMPLE(LS_CONTROL_TRIM, trim, NOTHING);
+    *s++ = SAMPLE(LS_CONTROL_DISK_FAULT, disk_fault, NOTHING);
     *s++ = SAMPLE(LS_CONTROL_SEALED, sealed, RECORDS);
     *s++ = SAMPLE(LS_CONTROL_INSTALLED, installed, NOTHING);
     *s++ = SAMPLE(LS_CONTROL_LOG_BYTES, log_bytes, NOTHING);

@@ -83,12 +83,17 @@ static void test_entry(void **state)
         {"{\"kind\": \"stop\", \"for_ns\": 1, \"target\": \"node\"}", "stop node, for 1 ns"},
         {"{\"kind\": \"crash\", \"target\": \"ctrl\"}", "crash ctrl"},
         {"{\"kind\": \"flip\", \"seed\": 5}", "flip a bit of the state, seed 5"},
+        {"{\"kind\": \"disk\", \"hang\": 1, \"for_ns\": 1000000000}", "disk hang, for 1 s"},
+        {"{\"kind\": \"disk\", \"error\": 10000, \"short\": 1, \"torn\": 500000, \"lost\": 1000000, \"rot\": 10, "
+         "\"misplaced\": 100, \"full\": 1, \"delay\": 5000, \"jitter\": 2000, \"seed\": 4}",
+         "disk error 1 %, short 0.0001 %, torn 50 %, lost 100 %, rot 0.001 %, misplaced 0.01 %, full, delay 5 us, "
+         "jitter 2 us, seed 4"},
     };
     static const struct {
         const char *json, *error;
     } bad[] = {
         {"7", "a JSON object of fault settings is expected"},
-        {"{\"kind\": \"flood\"}", "kind: allowed are network, slow, stall, stop, crash, flip"},
+        {"{\"kind\": \"flood\"}", "kind: allowed are network, slow, stall, stop, crash, flip, disk"},
         {"{}", "nothing to do: give drop"},
         {"{\"for_ns\": 5}", "nothing to do: give drop"},
         {"{\"drop\": 1, \"for_ns\": 0}", "for_ns: a whole number from 1 to 86400000000000 is allowed"},
@@ -98,6 +103,9 @@ static void test_entry(void **state)
         {"{\"kind\": \"crash\", \"target\": \"world\"}", "target: allowed are dataplane, ctrl, node"},
         {"{\"kind\": \"crash\", \"for_ns\": 5}", "a fault of kind crash does not take all of these keys"},
         {"{\"kind\": \"network\", \"target\": \"node\"}", "unknown key \"target\""},
+        {"{\"kind\": \"disk\"}", "nothing to do: give error, short"},
+        {"{\"kind\": \"disk\", \"drop\": 5}", "unknown key \"drop\": allowed are seed, error"},
+        {"{\"kind\": \"disk\", \"rot\": -5}", "rot: a whole number from 0 to 4294967295 is allowed"},
     };
     struct ls_fault_entry entry;
     char error[256], text[LS_FAULT_TEXT_MAX];
@@ -165,10 +173,32 @@ static void test_list(void **state)
     assert_int_equal(ls_fault_list_remove(&list, 0), LS_FAULTS_MAX);
 }
 
+static void test_disk(void **state)
+{
+    static struct ls_fault_list list;
+    struct ls_fault_entry entry = {.kind = LS_FAULT_DISK, .disk = {.torn = 500000, .delay = 5, .full = 1, .seed = 1}};
+    struct ls_control_disk_fault all;
+
+    (void)state;
+    assert_int_equal(ls_fault_list_add(&list, &entry, 1000), 1);
+    entry.disk = (struct ls_control_disk_fault){.torn = 500000, .delay = 7, .jitter = 3, .hang = 1, .error = 9};
+    assert_int_equal(ls_fault_list_add(&list, &entry, 1000), 2);
+    entry.kind = LS_FAULT_NETWORK; /* what else it holds is not the disk's */
+    assert_int_equal(ls_fault_list_add(&list, &entry, 1000), 3);
+    ls_fault_list_disk(&list, &all);
+    assert_int_equal(all.torn, 750000);
+    assert_int_equal(all.delay, 12);
+    assert_int_equal(all.jitter, 3);
+    assert_true(all.full == 1 && all.hang == 1 && all.seed == 1 && all.error == 9);
+    assert_int_equal(ls_fault_list_remove(&list, 0), 3);
+    ls_fault_list_disk(&list, &all);
+    assert_int_equal(all.torn + all.full + all.hang, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_fault), cmocka_unit_test(test_entry),
-                                       cmocka_unit_test(test_list)};
+                                       cmocka_unit_test(test_list), cmocka_unit_test(test_disk)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -384,6 +384,7 @@ static void told(struct ls_control_fault *fault)
 static void test_faults(void **state)
 {
     struct ls_control_fault fault;
+    struct ls_control_disk_fault disk;
     struct ls_control_slow slow;
 
     (void)state;
@@ -408,6 +409,14 @@ static void test_faults(void **state)
     memcpy(&slow, node.asked, sizeof(slow));
     assert_int_equal(slow.worker, LS_WORKER_APPLY);
     assert_int_equal(slow.turn_ns, 5);
+    expect("POST", "/v1/faults", "{\"kind\": \"disk\", \"hang\": 1}", "200", "\"id\":5");
+    assert_int_equal(node.asked_type, LS_CONTROL_DISK_FAULT);
+    memcpy(&disk, node.asked, sizeof(disk));
+    assert_int_equal(disk.hang, 1);
+    expect("DELETE", "/v1/faults/5", "", "200", "done");
+    assert_int_equal(node.asked_type, LS_CONTROL_DISK_FAULT);
+    memcpy(&disk, node.asked, sizeof(disk));
+    assert_int_equal(disk.hang, 0);
     expect("POST", "/v1/faults", "{\"kind\": \"flip\", \"seed\": 9}", "200", "\"id\":0");
     assert_int_equal(node.asked_type, LS_CONTROL_FLIP);
     expect("POST", "/v1/fault", "{\"corrupt\": 7}", "200", "done");

@@ -16,6 +16,7 @@
 
 struct box {
     struct memdisk disk;
+    struct ls_disk_fault *fault;
     struct ls_log log;
     struct ls_seam seam;
     struct ls_journal_page page;
@@ -23,6 +24,11 @@ struct box {
     struct ls_journal_worker worker;
     uint64_t now;
 };
+
+static uint64_t clock_ns(void *user)
+{
+    return ((const struct box *)user)->now;
+}
 
 static void begin(struct box *b)
 {
@@ -37,19 +43,23 @@ static void begin(struct box *b)
     assert_int_equal(ls_log_init(&b->log, RING), 0);
     assert_int_equal(ls_seam_init(&b->seam, 16), 0);
     assert_int_equal(ls_waker_init(&b->net), 0);
-    b->worker =
-        (struct ls_journal_worker){.journal = ls_journal_create(&config, &none, &b->disk.disk, &b->log, &b->seam),
-                                   .log = &b->log,
-                                   .seam = &b->seam,
-                                   .page = &b->page,
-                                   .net = &b->net,
-                                   .keep = SEGMENT};
+    b->fault = ls_disk_fault_create(&b->disk.disk, SEGMENT, clock_ns, b);
+    assert_non_null(b->fault);
+    b->worker = (struct ls_journal_worker){
+        .journal = ls_journal_create(&config, &none, ls_disk_fault_disk(b->fault), &b->log, &b->seam),
+        .fault = b->fault,
+        .log = &b->log,
+        .seam = &b->seam,
+        .page = &b->page,
+        .net = &b->net,
+        .keep = SEGMENT};
     assert_non_null(b->worker.journal);
 }
 
 static void end(struct box *b)
 {
     ls_journal_destroy(b->worker.journal);
+    ls_disk_fault_destroy(b->fault);
     ls_waker_free(&b->net);
     ls_seam_free(&b->seam);
     ls_log_free(&b->log);
