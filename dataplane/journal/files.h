@@ -18,6 +18,7 @@ struct ls_journal_files {
     int directory_fd;
     int fd; /* of the segment that was read last, or of the state */
     uint64_t number;
+    bool live; /* somebody writes them, past the page cache: what that holds is not believed */
 };
 
 /* 0 or -errno. `directory` stays as long as it is open. A segment is opened when it is read. */

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,12 +20,6 @@
 #define OWN_NAP_NS     50000ull
 #define OWN_SAY_NS     5000000000ull
 #define END_NS         5000000000ull /* for what is on its way to a disk that works, far more than it takes */
-
-struct candidate {
-    char name[LS_CHECKPOINT_NAME_MAX];
-    struct ls_checkpoint_info info;
-    uint64_t bytes;
-};
 
 struct run {
     const struct ls_restart_config *config;
@@ -131,16 +124,11 @@ static int state_find(struct run *r)
 
 /* ---- the checkpoint ---- */
 
-static int newest_first(const void *left, const void *right)
-{
-    const struct candidate *a = left, *b = right;
-    return a->info.cut.seq < b->info.cut.seq ? 1 : -1;
-}
-
 /* The log goes on behind a checkpoint of its own generation; or behind the one of an older generation that this one
  * began with. */
-static bool is_usable(const struct run *r, const struct ls_checkpoint_info *info)
+static bool is_usable(void *run, const struct ls_checkpoint_info *info)
 {
+    const struct run *r = run;
     const struct ls_journal_identity *identity = &r->config->identity;
     if (info->cluster != identity->cluster || info->generation > identity->generation)
         return false;
@@ -151,37 +139,8 @@ static bool is_usable(const struct run *r, const struct ls_checkpoint_info *info
     return ls_journal_goes_behind(&r->state, info->cut.position);
 }
 
-static uint32_t candidates_find(const struct run *r, const char *directory, struct candidate *candidate)
-{
-    DIR *files = opendir(directory);
-    struct dirent *entry;
-    uint32_t n = 0, generation;
-    uint64_t seq;
-    if (files == NULL)
-        return 0;
-    while (n < CANDIDATES_MAX && (entry = readdir(files)) != NULL) {
-        char path[2 * PATH_ROOM], error[512];
-        struct stat info;
-        if (!ls_checkpoint_name_read(entry->d_name, &generation, &seq))
-            continue;
-        snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-        if (ls_checkpoint_file_info(path, &candidate[n].info, error) != 0) {
-            r->config->say(error);
-            continue;
-        }
-        if (!is_usable(r, &candidate[n].info))
-            continue;
-        ls_checkpoint_name(generation, seq, candidate[n].name);
-        candidate[n].bytes = stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
-        n++;
-    }
-    closedir(files);
-    qsort(candidate, n, sizeof(*candidate), newest_first);
-    return n;
-}
-
 /* 0: taken; 1: not this one; -errno: none can be, named. */
-static int checkpoint_load(struct run *r, const char *directory, const struct candidate *candidate)
+static int checkpoint_load(struct run *r, const char *directory, const struct ls_checkpoint_found *candidate)
 {
     const struct ls_restart_config *c = r->config;
     struct ls_checkpoint_job job = {
@@ -210,13 +169,13 @@ static int checkpoint_load(struct run *r, const char *directory, const struct ca
 
 static int checkpoint_find(struct run *r)
 {
-    struct candidate *candidate = malloc(CANDIDATES_MAX * sizeof(*candidate));
+    struct ls_checkpoint_found *candidate = malloc(CANDIDATES_MAX * sizeof(*candidate));
     char directory[PATH_ROOM + 32];
     int code = 1;
     if (candidate == NULL)
         return fail(r, -ENOMEM, "no memory to look for checkpoints");
     snprintf(directory, sizeof(directory), "%s/checkpoints", r->config->data_dir);
-    uint32_t n = candidates_find(r, directory, candidate);
+    uint32_t n = ls_checkpoint_list(directory, is_usable, r, r->config->say, candidate, CANDIDATES_MAX);
     for (uint32_t i = 0; i < n && code == 1; i++)
         code = checkpoint_load(r, directory, &candidate[i]);
     free(candidate);

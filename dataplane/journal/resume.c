@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "mutant.h"
+#include "reader.h"
 #include "session.h"
 
 #define CHUNK (LS_OP_MAX + 64u * 1024) /* no entry is larger */
@@ -85,8 +86,7 @@ static int block_head(struct replay *r)
     uint64_t end = r->log->end, begin = end & ~(uint64_t)(LS_JOURNAL_BLOCK - 1);
     if (begin == end)
         return 0;
-    int got = r->disk->read(r->disk, begin / r->identity->segment_size, begin % r->identity->segment_size, r->chunk,
-                            (uint32_t)(end - begin));
+    int got = ls_journal_bytes(r->disk, r->identity->segment_size, begin, r->chunk, (uint32_t)(end - begin));
     if (got < 0)
         return got;
     memset(r->chunk + got, 0, (uint32_t)(end - begin) - (uint32_t)got);
@@ -126,24 +126,6 @@ static void committed_make(struct replay *r)
         atomic_store_explicit(&r->seam->commit, end, memory_order_release);
 }
 
-/* Bytes from the log's end on, over the border of two segments too. How many, or -errno. */
-static int chunk_read(struct replay *r)
-{
-    uint64_t size = r->identity->segment_size, at = r->log->end;
-    uint32_t got = 0;
-    while (got < CHUNK) {
-        uint64_t left = size - (at + got) % size;
-        uint32_t length = left < CHUNK - got ? (uint32_t)left : CHUNK - got;
-        int n = r->disk->read(r->disk, (at + got) / size, (at + got) % size, r->chunk + got, length);
-        if (n < 0)
-            return n;
-        got += (uint32_t)n;
-        if ((uint32_t)n < length)
-            break;
-    }
-    return (int)got;
-}
-
 /* How much of them is whole entries that follow the log's last one: behind its end stand zeros, or what an older lap or
  * a dropped tail has left, and nothing of that is to take the place of what the ring holds. */
 static uint32_t chunk_scan(const struct replay *r, uint32_t length)
@@ -178,7 +160,7 @@ static bool is_too_long(const struct replay *r, uint32_t length)
 /* 1: go on; 0: here it ends; -errno. */
 static int step(struct replay *r)
 {
-    int got = chunk_read(r);
+    int got = ls_journal_bytes(r->disk, r->identity->segment_size, r->log->end, r->chunk, CHUNK);
     if (got < 0)
         return got;
     uint32_t length = chunk_scan(r, (uint32_t)got);

@@ -70,4 +70,14 @@ int ls_checkpoint_file_info(const char *path, struct ls_checkpoint_info *info, c
 void ls_checkpoint_name(uint32_t generation, uint64_t seq, char name[LS_CHECKPOINT_NAME_MAX]);
 bool ls_checkpoint_name_read(const char *name, uint32_t *generation, uint64_t *seq);
 
+/* The newest `max` of the directory's checkpoints whose header can be read and is `wanted`; newest first. What cannot
+ * be read is said (NULL: is not). How many; 0 too where there is no such directory. */
+struct ls_checkpoint_found {
+    char name[LS_CHECKPOINT_NAME_MAX];
+    struct ls_checkpoint_info info;
+    uint64_t bytes;
+};
+uint32_t ls_checkpoint_list(const char *directory, bool (*wanted)(void *user, const struct ls_checkpoint_info *info),
+                            void *user, void (*say)(const char *line), struct ls_checkpoint_found *list, uint32_t max);
+
 #endif

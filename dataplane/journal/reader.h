@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reads the log out of a journal, entry by entry, while it is written or not. A walk begins at a place that is known
+ * from elsewhere (the log's beginning, or the cut of a checkpoint): the bytes have no framing, and what a client wrote
+ * may look like entries. From there on each entry is checked against the one before it.
+ *
+ * Pure but for the disk's read(), which waits. One thread.
+ */
+#ifndef LOCKSTEP_JOURNAL_READER_H
+#define LOCKSTEP_JOURNAL_READER_H
+
+#include <lockstep/entry.h>
+
+#include "disk.h"
+
+#define LS_JOURNAL_READER_ERROR 512
+
+/* Between two entries: the end of one, its seq and its checksum. */
+struct ls_journal_place {
+    uint64_t position;
+    uint64_t seq; /* of the entry before; 0: none */
+    uint32_t chain;
+};
+
+struct ls_journal_reader {
+    struct ls_journal_disk *disk;
+    uint64_t segment_size;
+    struct ls_journal_place place; /* before the next entry */
+    /* its own */
+    uint8_t *chunk;
+    uint64_t chunk_at;
+    uint32_t chunk_length;
+    char error[LS_JOURNAL_READER_ERROR]; /* one line, after a negative result */
+};
+
+/* 0 or -ENOMEM: it takes somewhat more than the largest entry. The disk outlives it. */
+int ls_journal_reader_init(struct ls_journal_reader *reader, struct ls_journal_disk *disk, uint64_t segment_size);
+void ls_journal_reader_free(struct ls_journal_reader *reader);
+
+/* Begins there. */
+void ls_journal_reader_begin(struct ls_journal_reader *reader, const struct ls_journal_place *place);
+
+/* The next entry that ends at or below `limit`, which is durable and committed: 1, *entry is valid until the next call,
+ * and the place is behind it; 0: there is none; -ENOENT: its segment is gone; -EBADMSG: damage; other -errno. After an
+ * error the place is where it was. */
+int ls_journal_reader_next(struct ls_journal_reader *reader, uint64_t limit, const struct ls_entry **entry);
+
+/* Bytes of the log from `position` on, over the border of segments too, as many as are there. Or -errno. */
+int ls_journal_bytes(struct ls_journal_disk *disk, uint64_t segment_size, uint64_t position, void *to, uint32_t length);
+
+#endif
