@@ -203,22 +203,54 @@ enum cli_exit cli_log_dump(struct cli *cli)
     return code;
 }
 
-enum cli_exit cli_log_tail(struct cli *cli)
+/* Another node, or the same one again, within the time that a question may take. */
+static enum cli_exit reader_reopen(struct cli *cli, struct reader *reader)
 {
-    struct reader reader;
-    uint64_t lines = cli->lines ? cli->lines : TAIL_LINES;
-    enum cli_exit code = reader_open(cli, &reader);
-    if (code)
-        return code;
-    reader.next = reader.commit > lines ? reader.commit - lines + 1 : 1;
-    if (reader.next < reader.oldest)
-        reader.next = reader.oldest;
+    uint64_t next = reader->next, waited = 0;
+    enum cli_exit code;
+    do {
+        nanosleep(&(struct timespec){.tv_nsec = TAIL_NS}, NULL);
+        waited += TAIL_NS;
+        code = reader_open(cli, reader);
+    } while (code == CLI_UNREACHABLE && waited < cli->timeout_ns);
+    reader->next = next;
+    return code;
+}
+
+/* The log as it goes on; where its node does not answer, at another one that does, from the next seq on. */
+static enum cli_exit follow(struct cli *cli, struct reader *reader)
+{
+    enum cli_exit code = CLI_OK;
     while (code == CLI_OK) {
-        uint64_t before = reader.next;
-        code = reader_page(&reader, UINT64_MAX);
+        uint64_t before = reader->next;
+        code = reader_page(reader, UINT64_MAX);
         fflush(stdout);
-        if (code == CLI_OK && reader.next == before)
+        if (code == CLI_UNREACHABLE || code == CLI_REFUSED)
+            code = reader_reopen(cli, reader);
+        else if (code == CLI_OK && reader->next == before)
             nanosleep(&(struct timespec){.tv_nsec = TAIL_NS}, NULL);
     }
     return code;
+}
+
+enum cli_exit cli_log_tail(struct cli *cli)
+{
+    struct reader reader;
+    uint64_t from, lines = cli->lines ? cli->lines : TAIL_LINES;
+    if (!seq_take(cli, "from", cli->from, 0, &from))
+        return CLI_USAGE;
+    enum cli_exit code = reader_open(cli, &reader);
+    if (code)
+        return code;
+    if (from > reader.commit + 1) {
+        cli_say(cli, "no entry %" PRIu64 " yet: this node holds %" PRIu64 " to %" PRIu64, from, reader.oldest,
+                reader.commit);
+        return CLI_NO;
+    }
+    reader.next = reader.commit > lines ? reader.commit - lines + 1 : 1;
+    if (reader.next < reader.oldest)
+        reader.next = reader.oldest;
+    if (cli->from)
+        reader.next = from > 0 ? from : reader.oldest;
+    return follow(cli, &reader);
 }

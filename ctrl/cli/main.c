@@ -90,10 +90,14 @@ static const struct cli_command commands[] = {
     {"fault", "clear", ASK, 0, 1, "[ID] [options]", "Ends one fault of a node, or all at the nodes on this host.",
      cli_fault_clear},
     {"log", "dump", ASK "FE", 0, 0, "[--from SEQ] [--to SEQ] [options]",
-     "Prints the committed entries that a node still holds: seq, time in s, kind, session/number and client, "
+     "Prints the committed entries that a node still holds, in its memory or its journal: seq, time in s, kind, "
+     "session/number and client, "
      "operation.",
      cli_log_dump},
-    {"log", "tail", ASK "n", 0, 0, "[options]", "Prints the newest entries as log dump does, and goes on as more come.",
+    {"log", "tail", ASK "nF", 0, 0, "[--from SEQ] [options]",
+     "Prints the newest entries (or those from SEQ on, 0: the oldest held) as log dump does, and goes on as more "
+     "come:\n"
+     "none is left out and none comes twice, also when another node on this host has to be asked.",
      cli_log_tail},
     {"config", "check", "cj", 0, 1, "[FILE] [options]", "Checks a cluster file.", config_check},
 };

@@ -20,8 +20,8 @@
 #include <arpa/inet.h>
 
 #include <event2/buffer.h>
-#include <event2/keyvalq_struct.h>
 
+#include "../../dataplane/journal/history.h"
 #include "../../dataplane/workers/clock.h"
 #include "metrics.h"
 #include "status.h"
@@ -29,7 +29,6 @@
 #define BODY_MAX        65536
 #define HEADERS_MAX     8192
 #define IDLE_SECONDS    30
-#define LOG_BYTES_MAX   49152
 #define READ_AHEAD_MAX  (2 * BODY_MAX) /* more than the largest request */
 #define ACCEPT_PAUSE_US 100000
 
@@ -207,72 +206,6 @@ static void on_metrics(struct evhttp_request *request, void *argument)
     }
     if (body != NULL)
         evbuffer_free(body);
-}
-
-/* A number of the query, `missing` where it is not there. False: not a number. */
-static bool query_number(struct evkeyvalq *query, const char *key, uint64_t missing, uint64_t *number)
-{
-    const char *text = evhttp_find_header(query, key);
-    char *end;
-
-    *number = missing;
-    if (text == NULL)
-        return true;
-    errno = 0;
-    *number = strtoull(text, &end, 10);
-    return errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0';
-}
-
-static void on_log_answer(void *user, const struct ls_control_header *header, const uint8_t *body, const char *why)
-{
-    struct evhttp_request *request = ls_http_waited(user);
-
-    if (request == NULL)
-        return;
-    if (header == NULL || header->type != LS_CONTROL_LOG_BYTES)
-        ls_http_error(request, 504, why != NULL ? why : "the dataplane gave another answer");
-    else
-        ls_http_reply(request, HTTP_OK, "OK", ls_log_json(body));
-}
-
-static void log_ask(struct ls_http *http, struct evhttp_request *request, const struct ls_control_log *ask)
-{
-    static struct ls_operate_view view;
-    struct ls_http_waiter *waiter = ls_http_wait(http, request);
-
-    if (waiter == NULL || ls_operate_ask(http->node, LS_CONTROL_LOG, ask, sizeof(*ask), on_log_answer, waiter))
-        return;
-    (void)ls_http_waited(waiter);
-    ls_operate_view(http->node, &view);
-    ls_http_error(request, HTTP_SERVUNAVAIL,
-                  view.linked ? "too many questions wait for the dataplane: try again"
-                              : "there is no dataplane to ask: see GET /v1/status");
-}
-
-static void on_log(struct evhttp_request *request, void *argument)
-{
-    const char *text = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(request));
-    struct ls_control_log ask = {0};
-    struct evkeyvalq query;
-    uint64_t seq, bytes;
-    bool good;
-
-    if (!ls_http_method(request, EVHTTP_REQ_GET, "GET"))
-        return;
-    if (evhttp_parse_query_str(text != NULL ? text : "", &query) != 0) {
-        ls_http_error(request, HTTP_BADREQUEST, "the query is malformed");
-        return;
-    }
-    good = query_number(&query, "seq", 0, &seq);
-    good = query_number(&query, "bytes", LOG_BYTES_MAX, &bytes) && good;
-    evhttp_clear_headers(&query);
-    if (!good) {
-        ls_http_error(request, HTTP_BADREQUEST, "seq and bytes are whole numbers, as in ?seq=1&bytes=4096");
-        return;
-    }
-    ask.seq = seq;
-    ask.bytes = (uint32_t)(bytes < LOG_BYTES_MAX ? bytes : LOG_BYTES_MAX);
-    log_ask(argument, request, &ask);
 }
 
 static void on_other(struct evhttp_request *request, void *argument)
@@ -543,6 +476,8 @@ static void http_free(struct ls_http *http)
         event_free(http->accept_timer);
     if (http->faults != NULL)
         ls_faults_destroy(http->faults);
+    ls_history_close(http->history);
+    http->history = NULL;
     http->gone = true;
     if (http->commands_running == 0)
         free(http); /* else the last one that ends does */
@@ -565,7 +500,7 @@ struct ls_http *ls_http_create(struct ls_node *node)
     }
     evhttp_set_allowed_methods(http->server, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_DELETE);
     evhttp_set_cb(http->server, "/v1/status", on_status, http);
-    evhttp_set_cb(http->server, "/v1/log", on_log, http);
+    evhttp_set_cb(http->server, "/v1/log", ls_http_on_log, http);
     ls_http_operate_paths(http);
     evhttp_set_gencb(http->server, on_other, http);
     if (!server_listen(http)) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What http.c (server, readings) and http_operate.c (commands, checkpoints, faults) share. ctrl's one thread. */
+/* What http.c (server, readings), http_log.c (the log) and http_operate.c (commands, checkpoints, faults)
+ * share. ctrl's one thread. */
 #ifndef LOCKSTEP_CTRL_IO_HTTP_INTERNAL_H
 #define LOCKSTEP_CTRL_IO_HTTP_INTERNAL_H
 
@@ -41,6 +42,8 @@ struct ls_http_command {
 struct ls_http_waiter {
     struct ls_http *http; /* NULL: gone meanwhile */
     struct evhttp_request *request;
+    uint64_t seq;   /* of the log, that was asked for, */
+    uint32_t bytes; /* and how much of it */
     struct ls_http_waiter *next;
 };
 
@@ -57,9 +60,10 @@ struct ls_http {
     ino_t inode;
     struct ls_faults *faults;
     struct ls_http_waiter *waiters;
-    uint64_t command_last;     /* number given */
-    uint32_t commands_running; /* each holds this object */
-    bool gone;                 /* destroyed, but for commands that still run */
+    struct ls_history *history; /* the journal, where the last page ended; NULL: none, or a job has it */
+    uint64_t command_last;      /* number given */
+    uint32_t commands_running;  /* each holds this object */
+    bool gone;                  /* destroyed, but for commands that still run */
     struct ls_http_command command[LS_HTTP_COMMANDS];
     struct ls_http_connections connections, metrics_connections;
 };
@@ -79,6 +83,10 @@ json_t *ls_http_body(struct evhttp_request *request);
 struct ls_http_waiter *ls_http_wait(struct ls_http *http, struct evhttp_request *request);
 struct evhttp_request *ls_http_waited(struct ls_http_waiter *waiter);
 bool ls_http_method(struct evhttp_request *request, unsigned allowed, const char *names);
+
+/* ---- http_log.c ---- */
+
+void ls_http_on_log(struct evhttp_request *request, void *http);
 
 /* ---- http_operate.c ---- */
 

@@ -64,7 +64,9 @@ int ls_journal_files_read(struct ls_journal_files *f, uint64_t segment, uint64_t
     int there = take(f, segment);
     if (there <= 0)
         return there;
-    if (f->live)
+    if (f->live && segment != LS_JOURNAL_STATE)
+        (void)posix_fadvise(f->fd, (off_t)(offset + LS_JOURNAL_BLOCK), length, POSIX_FADV_DONTNEED);
+    else if (f->live)
         (void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
     while (got < length) {
         uint64_t at = segment == LS_JOURNAL_STATE ? offset + got : offset + got + LS_JOURNAL_BLOCK;

@@ -43,7 +43,7 @@ void ls_journal_reader_free(struct ls_journal_reader *r)
 
 void ls_journal_reader_begin(struct ls_journal_reader *r, const struct ls_journal_place *place)
 {
-    r->place = *place;
+    r->place = r->before = *place;
     r->chunk_length = 0;
 }
 
@@ -96,8 +96,14 @@ int ls_journal_reader_next(struct ls_journal_reader *r, uint64_t limit, const st
     next = (const struct ls_entry *)(r->chunk + (r->place.position - r->chunk_at));
     if (next->checksum != ls_entry_checksum(next, r->place.chain))
         return fail(r, -EBADMSG, "is damaged");
+    r->before = r->place;
     r->place =
         (struct ls_journal_place){.position = r->place.position + size, .seq = next->seq, .chain = next->checksum};
     *entry = next;
     return 1;
+}
+
+void ls_journal_reader_unread(struct ls_journal_reader *r)
+{
+    r->place = r->before;
 }

@@ -25,7 +25,7 @@ struct ls_journal_place {
 struct ls_journal_reader {
     struct ls_journal_disk *disk;
     uint64_t segment_size;
-    struct ls_journal_place place; /* before the next entry */
+    struct ls_journal_place place, before; /* before the next entry, and before the one that was read last */
     /* its own */
     uint8_t *chunk;
     uint64_t chunk_at;
@@ -44,6 +44,9 @@ void ls_journal_reader_begin(struct ls_journal_reader *reader, const struct ls_j
  * and the place is behind it; 0: there is none; -ENOENT: its segment is gone; -EBADMSG: damage; other -errno. After an
  * error the place is where it was. */
 int ls_journal_reader_next(struct ls_journal_reader *reader, uint64_t limit, const struct ls_entry **entry);
+
+/* The entry that was read last is the next one again. */
+void ls_journal_reader_unread(struct ls_journal_reader *reader);
 
 /* Bytes of the log from `position` on, over the border of segments too, as many as are there. Or -errno. */
 int ls_journal_bytes(struct ls_journal_disk *disk, uint64_t segment_size, uint64_t position, void *to, uint32_t length);

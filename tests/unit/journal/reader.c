@@ -67,6 +67,12 @@ static void walk(uint64_t from, uint64_t to, uint64_t limit)
         assert_int_equal(entry->seq, seq);
         assert_memory_equal(entry, ls_log_at(&ring, place[seq - 1].position), ls_entry_size(entry->length));
         assert_int_equal(reader.place.position, place[seq].position);
+        if (seq % 5 == 0) { /* once more */
+            ls_journal_reader_unread(&reader);
+            assert_int_equal(reader.place.position, place[seq - 1].position);
+            assert_int_equal(ls_journal_reader_next(&reader, limit, &entry), 1);
+            assert_int_equal(entry->seq, seq);
+        }
     }
     assert_int_equal(ls_journal_reader_next(&reader, limit, &entry), 0);
 }

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "../../../dataplane/state/checkpoint.h"
+#include "history.h"
 #include "restart.h"
 #include "rig.h"
 #include "wire.h"
@@ -539,6 +540,65 @@ static void test_no_place(void **state)
     assert_true(there("journal"));
 }
 
+/* From any entry on, beside the writer: from the beginning, from a checkpoint where the beginning is gone, and the
+ * oldest one instead of what is not held. */
+static void test_history(void **state)
+{
+    struct ls_journal_identity identity = {.cluster = 7, .generation = 1, .node = 1, .segment_size = SEGMENT};
+    const struct ls_entry *entry;
+    char error[LS_HISTORY_ERROR_MAX], path[160];
+    struct node n;
+    uint64_t oldest;
+    (void)state;
+    begin_good(&n, &usual);
+    struct ls_history *h = ls_history_open(place, &identity, error);
+    assert_non_null(h);
+    assert_int_equal(ls_history_seek(h, 1, 0, &oldest), -ENOENT); /* nothing is committed */
+    for (uint32_t i = 0; i < 8; i++) {                            /* more than a segment, and more than the ring */
+        write_some(&n, 1, 1000);
+        if (i == 6)
+            checkpoint(&n, 1);
+    }
+    uint64_t last = n.rig.log.last_seq, limit = n.rig.log.end, cut = n.rig.log.last_seq - 1000;
+    assert_true(limit > SEGMENT + RING);
+    for (uint64_t seq = 0; seq <= last; seq += 997) {
+        assert_int_equal(ls_history_seek(h, seq, limit, &oldest), 0);
+        assert_int_equal(oldest, 1);
+        for (uint64_t k = seq > 0 ? seq : 1; k <= last && k < seq + 20; k++) {
+            assert_int_equal(ls_history_next(h, limit, &entry), 1);
+            assert_int_equal(entry->seq, k);
+        }
+        assert_int_equal(ls_history_place(h)->seq, seq + 19 < last ? seq + 19 : last);
+    }
+    uint64_t position = ls_history_place(h)->position;
+    assert_int_equal(ls_history_seek(h, 4000, limit, &oldest), 0);
+    assert_int_equal(ls_history_seek_position(h, position, limit), 0);
+    assert_int_equal(ls_history_seek_position(h, position - 8, limit), -ENOENT); /* inside of one */
+    /* what comes meanwhile */
+    assert_int_equal(ls_history_seek(h, last + 1, limit, &oldest), 0);
+    assert_int_equal(ls_history_next(h, limit, &entry), 0);
+    write_some(&n, 1, 10);
+    assert_int_equal(ls_history_next(h, n.rig.log.end, &entry), 1);
+    assert_int_equal(entry->seq, last + 1);
+    /* the beginning goes */
+    snprintf(path, sizeof(path), "%s/journal/segment-0000000000000000", place);
+    assert_int_equal(unlink(path), 0);
+    ls_history_close(h);
+    h = ls_history_open(place, &identity, error);
+    assert_int_equal(ls_history_seek(h, 5, limit, &oldest), 0);
+    assert_int_equal(oldest, cut + 1);
+    assert_int_equal(ls_history_next(h, limit, &entry), 1);
+    assert_int_equal(entry->seq, oldest);
+    assert_int_equal(ls_history_seek_position(h, 0, limit), -ENOENT);
+    ls_history_close(h);
+    end(&n, true);
+    identity.node = 2;
+    h = ls_history_open(place, &identity, error);
+    assert_int_equal(ls_history_seek(h, 5, limit, &oldest), -EBADMSG);
+    assert_non_null(strstr(ls_history_error(h), "of another node"));
+    ls_history_close(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -547,6 +607,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_checkpoints, setup, teardown),
         cmocka_unit_test_setup_teardown(test_checkpoint_beyond, setup, teardown),
         cmocka_unit_test_setup_teardown(test_checkpoint_on_tail, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_history, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unpromised, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage, setup, teardown),

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See history.h. */
+#include "history.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../state/checkpoint.h"
+#include "files.h"
+#include "resume.h"
+
+#define CHECKPOINTS_MAX 64
+#define PLACES_MAX      (CHECKPOINTS_MAX + 1)
+#define PATH_ROOM       640
+
+struct ls_history {
+    struct ls_journal_identity identity;
+    char journal[PATH_ROOM], checkpoints[PATH_ROOM];
+    struct ls_journal_files files;
+    struct ls_journal_state state;
+    struct ls_journal_reader reader;
+    struct ls_journal_place place[PLACES_MAX]; /* where a walk may begin; ascending */
+    uint32_t places;
+    bool stands; /* the reader is somewhere */
+    uint64_t limit;
+    char error[LS_HISTORY_ERROR_MAX];
+};
+
+struct ls_history *ls_history_open(const char *data_dir, const struct ls_journal_identity *identity, char *error)
+{
+    struct ls_history *h = calloc(1, sizeof(*h));
+    if (h == NULL) {
+        snprintf(error, LS_HISTORY_ERROR_MAX, "no memory to read the journal");
+        return NULL;
+    }
+    h->identity = *identity;
+    snprintf(h->journal, sizeof(h->journal), "%s/journal", data_dir);
+    snprintf(h->checkpoints, sizeof(h->checkpoints), "%s/checkpoints", data_dir);
+    int code = ls_journal_files_open(&h->files, h->journal, identity);
+    h->files.live = true;
+    if (code == 0)
+        code = ls_journal_reader_init(&h->reader, &h->files.disk, identity->segment_size);
+    if (code == 0)
+        return h;
+    snprintf(error, LS_HISTORY_ERROR_MAX, "%.600s cannot be read: %s", h->journal, strerror(-code));
+    ls_history_close(h);
+    return NULL;
+}
+
+void ls_history_close(struct ls_history *h)
+{
+    if (h == NULL)
+        return;
+    ls_journal_reader_free(&h->reader);
+    ls_journal_files_close(&h->files);
+    free(h);
+}
+
+/* ---- where a walk may begin ---- */
+
+/* What is committed is one history, whoever made the checkpoint. */
+static bool is_on_the_way(void *history, const struct ls_checkpoint_info *info)
+{
+    const struct ls_history *h = history;
+    return info->cluster == h->identity.cluster && info->generation == h->identity.generation &&
+           info->cut.position >= h->state.base.position && info->cut.position <= h->limit;
+}
+
+static bool is_there(struct ls_history *h, uint64_t position)
+{
+    uint8_t byte;
+    return ls_journal_files_read(&h->files, position / h->identity.segment_size, position % h->identity.segment_size,
+                                 &byte, 1) == 1;
+}
+
+/* 0, -ENOENT: none; or why the journal cannot be read. */
+static int places_find(struct ls_history *h, uint64_t limit)
+{
+    struct ls_checkpoint_found *found;
+    char wrong[LS_JOURNAL_ERROR_MAX];
+    int loaded = ls_journal_state_load(&h->files.disk, &h->identity, &h->state, wrong);
+    h->places = 0;
+    h->limit = limit;
+    if (loaded != LS_JOURNAL_RIGHT) {
+        snprintf(h->error, sizeof(h->error), "%.160s: %.500s", h->journal,
+                 loaded == LS_JOURNAL_ABSENT ? "nothing has been written yet" : wrong);
+        return loaded < 0 ? loaded : loaded == LS_JOURNAL_ABSENT ? -ENOENT : -EBADMSG;
+    }
+    found = malloc(CHECKPOINTS_MAX * sizeof(*found));
+    if (found == NULL)
+        return -ENOMEM;
+    const struct ls_journal_base *base = &h->state.base;
+    if (base->position <= limit && is_there(h, base->position))
+        h->place[h->places++] =
+            (struct ls_journal_place){.position = base->position,
+                                      .seq = base->seq,
+                                      .chain = base->position == 0 ? LS_LOG_CHAIN_FIRST : base->chain};
+    for (uint32_t i = ls_checkpoint_list(h->checkpoints, is_on_the_way, h, NULL, found, CHECKPOINTS_MAX); i-- > 0;) {
+        const struct ls_cut *cut = &found[i].info.cut;
+        if (is_there(h, cut->position))
+            h->place[h->places++] =
+                (struct ls_journal_place){.position = cut->position, .seq = cut->seq, .chain = cut->chain};
+    }
+    free(found);
+    return h->places > 0 ? 0 : -ENOENT;
+}
+
+/* ---- walking ---- */
+
+int ls_history_next(struct ls_history *h, uint64_t limit, const struct ls_entry **entry)
+{
+    int result = ls_journal_reader_next(&h->reader, limit, entry);
+    if (result < 0)
+        snprintf(h->error, sizeof(h->error), "%s", h->reader.error);
+    return result;
+}
+
+/* From the newest known place at or before the wanted one, or from where it stands if that is nearer. */
+static int walk(struct ls_history *h, uint64_t seq, uint64_t position, uint64_t limit)
+{
+    const struct ls_journal_place *from = &h->place[0], *at = &h->reader.place;
+    const struct ls_entry *entry;
+    int result = 1;
+    for (uint32_t i = 1; i < h->places && h->place[i].seq < seq && h->place[i].position <= position; i++)
+        from = &h->place[i];
+    if (!h->stands || at->seq >= seq || at->position > position || at->seq < from->seq)
+        ls_journal_reader_begin(&h->reader, from);
+    h->stands = true;
+    while (result == 1 && at->seq + 1 < seq && at->position < position)
+        result = ls_history_next(h, limit, &entry);
+    h->stands = result >= 0;
+    return result < 0 ? result : 0;
+}
+
+int ls_history_seek(struct ls_history *h, uint64_t seq, uint64_t limit, uint64_t *oldest)
+{
+    int code = places_find(h, limit);
+    if (code != 0)
+        return code;
+    *oldest = h->place[0].seq + 1;
+    return walk(h, seq > *oldest ? seq : *oldest, UINT64_MAX, limit);
+}
+
+int ls_history_seek_position(struct ls_history *h, uint64_t position, uint64_t limit)
+{
+    if (h->stands && h->reader.place.position == position)
+        return 0;
+    int code = places_find(h, limit);
+    if (code != 0 || h->place[0].position > position)
+        return code != 0 ? code : -ENOENT;
+    code = walk(h, UINT64_MAX, position, limit);
+    return code != 0 ? code : h->reader.place.position == position ? 0 : -ENOENT;
+}
+
+void ls_history_unread(struct ls_history *h)
+{
+    ls_journal_reader_unread(&h->reader);
+}
+
+const struct ls_journal_place *ls_history_place(const struct ls_history *h)
+{
+    return &h->reader.place;
+}
+
+const char *ls_history_error(const struct ls_history *h)
+{
+    return h->error;
+}

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The log as it is read from outside: beyond what the memory holds, while it is written, from any entry on."""
+import json
+import os
+import subprocess
+
+from common import lockstep, running
+
+JOURNAL = {"durability": "journal", "journal": {"segment": "1M", "keep": "64M"}}
+
+
+def _load(cluster):
+    """About 6 MiB of log, in entries of a few sizes."""
+    for size in (10, 400, 2000):
+        status, output = cluster.run_client([os.path.join(cluster.build, "perf", "lockstep-perf"), "--config",
+                                             cluster.config, "--seconds", "1", "--warmup", "0", "--rate", "2500",
+                                             "--value", str(size), "--quiet"])
+        assert status == 0, output
+
+
+def _dump(cluster, number, *words):
+    lines = lockstep(cluster, number, "log", "dump", "--json", *words).splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _seqs(entries):
+    return [entry["seq"] for entry in entries]
+
+
+def test_beyond_the_ring():
+    """Every entry from the first on, though the ring has gone round many times; with checkpoints, too."""
+    with running(3, options=JOURNAL, log_size="8MiB") as cluster:
+        for turn in range(3):
+            _load(cluster)
+            if turn == 1:
+                lockstep(cluster, 1, "checkpoint", "create")
+        for number in cluster.nodes:
+            last = cluster.status(number)["applied_seq"]
+            assert cluster.status(number)["last"] > 8 << 20, "the ring has not gone round"
+            page = cluster.request(number, "GET", "/v1/log?seq=0&bytes=0")
+            assert page["oldest_seq"] == 1, page
+            entries = _dump(cluster, number)
+            assert _seqs(entries) == list(range(1, len(entries) + 1)) and len(entries) >= last
+            some = _dump(cluster, number, "--from", str(last // 3), "--to", str(last // 3 + 99))
+            assert some == entries[last // 3 - 1:last // 3 + 99]
+        assert _dump(cluster, 1, "--from", "5", "--to", "5") == entries[4:5]
+
+
+def test_gone():
+    """What the journal has let go is said, and the answer begins with what there is."""
+    with running(3, options={**JOURNAL, "journal": {"segment": "1M", "keep": "1M"}}, log_size="8MiB") as cluster:
+        for turn in range(4):
+            _load(cluster)
+            lockstep(cluster, 1, "checkpoint", "create")
+        cluster.wait("segments to go", lambda: cluster.request(1, "GET", "/v1/log?seq=0&bytes=0")["oldest_seq"] > 1)
+        page = cluster.request(1, "GET", "/v1/log?seq=1&bytes=1000")
+        assert page["oldest_seq"] > 1 and page["entries"][0]["seq"] == page["oldest_seq"], page
+        text = lockstep(cluster, 1, "log", "dump", "--from", "1")
+        assert "are no longer held" in text, text[:300]
+        entries = _dump(cluster, 1)
+        assert _seqs(entries) == list(range(page["oldest_seq"], entries[-1]["seq"] + 1))
+
+
+def test_follow():
+    """`log tail` from the first entry on while a load runs, over the death of the node that is read from: nothing is
+    missing, nothing comes twice."""
+    with running(3, options=JOURNAL, log_size="8MiB") as cluster:
+        _load(cluster)
+        path = os.path.join(cluster.network.directory, "followed")
+        with open(path, "w", encoding="utf-8") as out:
+            tail = subprocess.Popen([cluster.lockstep, "log", "tail", "--from", "1", "--json", "-c", cluster.config],
+                                    stdout=out, stderr=subprocess.DEVNULL)
+        cluster.children.append(tail)
+        _load(cluster)
+        cluster.kill_node(1)  # the first one that answers is the one that is read from
+        _load(cluster)
+        cluster.restore_node(1)
+        cluster.wait_ready()
+        last = cluster.status(2)["applied_seq"]
+        cluster.wait("the last entry", lambda: f'"seq":{last},' in _end_of(path), 60)
+        tail.terminate()
+        tail.wait()
+        cluster.children.remove(tail)
+        with open(path, encoding="utf-8") as followed:
+            seqs = [json.loads(line)["seq"] for line in followed if line.endswith("\n")]
+        assert seqs == list(range(1, len(seqs) + 1)) and len(seqs) >= last
+
+
+def _end_of(path):
+    with open(path, "rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 20000))
+        return file.read().decode("utf-8", "replace")
