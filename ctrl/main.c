@@ -17,6 +17,7 @@
 #include <event2/event.h>
 
 #include "../dataplane/workers/urgent.h"
+#include "io/backup.h"
 #include "io/http.h"
 #include "io/node.h"
 #include "io/recover.h"
@@ -26,14 +27,20 @@ static const char usage[] =
     "       lockstep-ctrl bootstrap --config FILE --node N\n"
     "       lockstep-ctrl join --config FILE --node N\n"
     "       lockstep-ctrl recover --config FILE --node N [--checkpoint FILE | --empty] [--accept-loss]\n"
+    "       lockstep-ctrl replay --config FILE --node N --out FILE [--to-seq SEQ] [--from DIR] [--checkpoint FILE]\n"
+    "                            [--uncommitted] [--foreign]\n"
     "\n"
     "  bootstrap            only make this node's durable record, as one of the founders of a new cluster\n"
     "  join                 only make this node's durable record, to join a cluster that runs: as a new member, or in\n"
     "                       place of one that lost its record. The cluster takes it in by \"lockstep member add\"\n"
     "  recover              where a majority lost its memory: on ONE node, stopped, begins a new generation of the\n"
-    "                       cluster with its newest good checkpoint, or with FILE, or with nothing. Everything "
-    "ordered\n"
-    "                       later is lost. Without --accept-loss it only says what there is\n"
+    "                       cluster with its newest good checkpoint and the journal behind it, or with FILE, or with\n"
+    "                       nothing. Everything ordered later is lost. Without --accept-loss it only says what there "
+    "is\n"
+    "  replay               makes one checkpoint of the node's newest one and the journal behind it: the state as it\n"
+    "                       was after entry SEQ, or all that is known to be committed. Only reads, from DIR where it\n"
+    "                       is given (a copy of a data_dir); --uncommitted: all that is there; --foreign: it is\n"
+    "                       another cluster's, and this one is to begin with it\n"
     "\n"
     "  --config FILE        the cluster file\n"
     "  --node N             which of its nodes this is\n"
@@ -45,7 +52,7 @@ static const char usage[] =
     "SIGTERM: hands the sequencer's role on, ends the dataplane, ends. Exit codes: 0 stopped in order, 1 refused or\n"
     "failed (said on stderr), 2 wrong arguments or cluster file.\n";
 
-enum record_wanted { RECORD_IS_THERE, RECORD_OF_FOUNDER, RECORD_OF_JOINER, RECORD_RECOVERS };
+enum record_wanted { RECORD_IS_THERE, RECORD_OF_FOUNDER, RECORD_OF_JOINER, RECORD_RECOVERS, RECORD_REPLAYS };
 
 struct options {
     const char *config;
@@ -56,6 +63,10 @@ struct options {
     const char *checkpoint; /* and the next two: of recover */
     bool empty;
     bool accept_loss;
+    const char *out; /* and the rest: of replay */
+    const char *from;
+    uint64_t to_seq;
+    bool uncommitted, foreign;
 };
 
 static bool node_parse(const char *text, uint16_t *node)
@@ -76,7 +87,7 @@ static bool record_wanted(struct options *options, enum record_wanted record)
 {
     if (options->record != RECORD_IS_THERE && options->record != record) {
         fprintf(stderr, "lockstep-ctrl: bootstrap founds a new cluster, join joins one that runs, recover begins one "
-                        "anew that is lost: only one of them\n");
+                        "anew that is lost, replay makes a checkpoint: only one of them\n");
         return false;
     }
     options->record = record;
@@ -93,7 +104,10 @@ static bool verb_parse(const char *verb, struct options *options)
         return record_wanted(options, RECORD_OF_JOINER);
     if (strcmp(verb, "recover") == 0)
         return record_wanted(options, RECORD_RECOVERS);
-    fprintf(stderr, "lockstep-ctrl: \"%s\" is not understood: bootstrap, join, recover, or no word to start the node\n",
+    if (strcmp(verb, "replay") == 0)
+        return record_wanted(options, RECORD_REPLAYS);
+    fprintf(stderr,
+            "lockstep-ctrl: \"%s\" is not understood: bootstrap, join, recover, replay, or no word to start the node\n",
             verb);
     return false;
 }
@@ -104,9 +118,46 @@ static bool recover_check(const struct options *options)
         fprintf(stderr, "lockstep-ctrl: recover: --checkpoint FILE or --empty: only one of them\n");
         return false;
     }
-    if (options->record == RECORD_RECOVERS || (options->checkpoint == NULL && !options->empty && !options->accept_loss))
+    if (options->record != RECORD_RECOVERS && (options->empty || options->accept_loss)) {
+        fprintf(stderr, "lockstep-ctrl: --empty and --accept-loss are of \"recover\" alone\n");
+        return false;
+    }
+    if (options->record == RECORD_RECOVERS || options->record == RECORD_REPLAYS || options->checkpoint == NULL)
         return true;
-    fprintf(stderr, "lockstep-ctrl: --checkpoint, --empty and --accept-loss are of \"recover\" alone\n");
+    fprintf(stderr, "lockstep-ctrl: --checkpoint is of \"recover\" and \"replay\" alone\n");
+    return false;
+}
+
+static bool replay_check(const struct options *options)
+{
+    bool any = options->out != NULL || options->from != NULL || options->to_seq != 0 || options->uncommitted ||
+               options->foreign;
+
+    if (options->record != RECORD_REPLAYS) {
+        if (any)
+            fprintf(stderr,
+                    "lockstep-ctrl: --out, --from, --to-seq, --uncommitted and --foreign are of \"replay\" alone\n");
+        return !any;
+    }
+    if (options->out == NULL)
+        fprintf(stderr, "lockstep-ctrl: replay: --out FILE is needed: where the checkpoint goes\n");
+    else if (options->foreign && options->from == NULL && options->checkpoint == NULL)
+        fprintf(stderr, "lockstep-ctrl: replay --foreign: --from DIR or --checkpoint FILE is needed: whose?\n");
+    else
+        return true;
+    return false;
+}
+
+static bool seq_parse(const char *text, uint64_t *seq)
+{
+    char *end;
+
+    errno = 0;
+    *seq = strtoull(text, &end, 10);
+    if (errno == 0 && text[0] >= '1' && text[0] <= '9' && *end == '\0')
+        return true;
+    fprintf(stderr,
+            "lockstep-ctrl: --to-seq: \"%s\" is not allowed: the number of an entry, as lockstep log shows it\n", text);
     return false;
 }
 
@@ -120,6 +171,11 @@ static bool options_parse(int argc, char **argv, struct options *options)
                                           {"checkpoint", required_argument, NULL, 'k'},
                                           {"empty", no_argument, NULL, 'e'},
                                           {"accept-loss", no_argument, NULL, 'a'},
+                                          {"out", required_argument, NULL, 'o'},
+                                          {"from", required_argument, NULL, 'f'},
+                                          {"to-seq", required_argument, NULL, 's'},
+                                          {"uncommitted", no_argument, NULL, 'u'},
+                                          {"foreign", no_argument, NULL, 'x'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     bool ok = true;
@@ -149,6 +205,21 @@ static bool options_parse(int argc, char **argv, struct options *options)
         case 'a':
             options->accept_loss = true;
             break;
+        case 'o':
+            options->out = optarg;
+            break;
+        case 'f':
+            options->from = optarg;
+            break;
+        case 's':
+            ok = seq_parse(optarg, &options->to_seq);
+            break;
+        case 'u':
+            options->uncommitted = true;
+            break;
+        case 'x':
+            options->foreign = true;
+            break;
         case 'h':
             fputs(usage, stdout);
             exit(0);
@@ -166,7 +237,7 @@ static bool options_parse(int argc, char **argv, struct options *options)
         fprintf(stderr, "lockstep-ctrl: --config and --node are needed\n");
         ok = false;
     }
-    ok = ok && recover_check(options);
+    ok = ok && recover_check(options) && replay_check(options);
     if (!ok)
         fprintf(stderr, "\n%s", usage);
     return ok;
@@ -199,6 +270,20 @@ static int recover(const struct ls_config *config, const struct ls_config_node *
                                 .accept_loss = options->accept_loss};
 
     return ls_recover(&wanted);
+}
+
+static int replay(const struct ls_config *config, const struct ls_config_node *self, const struct options *options)
+{
+    struct ls_backup wanted = {.config = config,
+                               .self = self,
+                               .from = options->from,
+                               .checkpoint = options->checkpoint,
+                               .out = options->out,
+                               .to_seq = options->to_seq,
+                               .uncommitted = options->uncommitted,
+                               .foreign = options->foreign};
+
+    return ls_backup(&wanted);
 }
 
 /* The workers poll, perhaps on the core that this runs on: a detector that waits for its turn is blind. Where it is not
@@ -266,7 +351,9 @@ int main(int argc, char **argv)
                 ls_config_node_list(&config, list, sizeof(list)));
         return 2;
     }
-    (void)mkdir(node.self->data_dir, 0755); /* where its parent is there; else the lock says what is missing */
+    if (options.record == RECORD_REPLAYS)
+        return replay(&config, node.self, &options); /* only reads: beside whoever runs */
+    (void)mkdir(node.self->data_dir, 0755);          /* where its parent is there; else the lock says what is missing */
     if (!ls_node_lock(&node))
         return 1;
     if (options.record == RECORD_RECOVERS)

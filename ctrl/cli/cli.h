@@ -152,6 +152,8 @@ json_t *cli_http_get(const char *socket, const char *path, uint64_t timeout_ns, 
 /* Sockets to ask: --socket, that of --node, or those of all nodes in the file. Returns their number, 0 after saying
  * why. `of`: each one's node, 0 unknown. */
 uint32_t cli_sockets(struct cli *cli, const char **sockets, uint16_t *of);
+/* The one node that is meant: --node or --socket, or the only one on this machine. NULL after saying why. */
+const char *cli_the_socket(struct cli *cli);
 
 /* Any method; `body` (released) may be NULL. JSON of an answer 200 to 299; NULL: *text says why, *number is the errno
  * that the node gave, 0 none. */

@@ -6,6 +6,8 @@
 
 #include <lockstep/counters.h>
 
+#include <unistd.h>
+
 #include "cli.h"
 
 enum cli_exit cli_config(struct cli *cli)
@@ -145,4 +147,25 @@ enum cli_exit cli_answer(const struct cli *cli, const struct ls_client *client, 
     const char *hint = ls_status_hint(status);
     cli_say(cli, "%s (%s)%s%s", ls_status_text(status), ls_status_name(status), hint[0] ? ": " : "", hint);
     return CLI_REFUSED;
+}
+
+/* The one node that is meant: --node or --socket, or the only one on this machine. NULL after saying why. */
+const char *cli_the_socket(struct cli *cli)
+{
+    const char *sockets[LS_MEMBERS_MAX], *only = NULL;
+    uint16_t of[LS_MEMBERS_MAX];
+    uint32_t here = 0, n = cli_sockets(cli, sockets, of);
+    if (n == 1)
+        return sockets[0];
+    for (uint32_t i = 0; i < n; i++)
+        if (access(sockets[i], F_OK) == 0) {
+            only = sockets[i];
+            here++;
+        }
+    if (here == 1)
+        return only;
+    if (n > 0)
+        cli_say(cli, "%s: --node or --socket is needed: at which one?",
+                here ? "several nodes are on this machine" : "no lockstep-ctrl is on this machine");
+    return NULL;
 }

@@ -6,30 +6,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli.h"
-
-/* The one node that is meant: --node or --socket, or the only one on this machine. NULL after saying why. */
-static const char *the_socket(struct cli *cli)
-{
-    const char *sockets[LS_MEMBERS_MAX], *only = NULL;
-    uint16_t of[LS_MEMBERS_MAX];
-    uint32_t here = 0, n = cli_sockets(cli, sockets, of);
-    if (n == 1)
-        return sockets[0];
-    for (uint32_t i = 0; i < n; i++)
-        if (access(sockets[i], F_OK) == 0) {
-            only = sockets[i];
-            here++;
-        }
-    if (here == 1)
-        return only;
-    if (n > 0)
-        cli_say(cli, "%s: --node or --socket is needed: at which one?",
-                here ? "several nodes are on this machine" : "no lockstep-ctrl is on this machine");
-    return NULL;
-}
 
 static enum cli_exit added(const struct cli *cli, json_t *answer, const char *at)
 {
@@ -123,7 +101,7 @@ enum cli_exit cli_fault_add(struct cli *cli)
         cli_say(cli, "%s", error);
         return CLI_USAGE;
     }
-    const char *socket = the_socket(cli);
+    const char *socket = cli_the_socket(cli);
     if (!socket) {
         json_decref(body);
         return CLI_USAGE;
@@ -151,7 +129,7 @@ enum cli_exit cli_fault_clear(struct cli *cli)
             return CLI_USAGE;
         }
         snprintf(path, sizeof(path), "/v1/faults/%" PRIu64, id);
-        sockets[0] = the_socket(cli);
+        sockets[0] = cli_the_socket(cli);
         n = sockets[0] ? 1 : 0;
     } else {
         n = cli_sockets(cli, sockets, of); /* all, everywhere on this machine */

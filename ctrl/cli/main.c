@@ -62,7 +62,9 @@ static const struct cli_command commands[] = {
      "Adds the new node, waits until it is a voter, and removes the other.", cli_member_replace},
     {"sequencer", "move", ASK "w", 1, 1, "NODE [options]",
      "Makes another voter the sequencer, without an error at any client.", cli_sequencer_move},
-    {"checkpoint", "create", ASK "w", 0, 0, "[options]", "Has a node write a checkpoint while it goes on.",
+    {"checkpoint", "create", ASK "wE", 0, 0, "[--to FILE] [options]",
+     "Has a node write a checkpoint while it goes on. --to: a copy of it goes there (on the node's own host), and is "
+     "read back.",
      cli_checkpoint_create},
     {"checkpoint", "list", ASK, 0, 0, "[options]", "Shows the checkpoints of the nodes on this host.",
      cli_checkpoint_list},

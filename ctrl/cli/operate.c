@@ -5,12 +5,14 @@
  * takes long goes on in lockstep-ctrl; its progress is shown until it ends.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../../dataplane/state/checkpoint.h"
 #include "cli.h"
 
 #define PROGRESS_NS (200 * 1000 * 1000)
@@ -207,9 +209,87 @@ enum cli_exit cli_member_replace(struct cli *cli)
 
 /* ---- checkpoints ---- */
 
+/* A copy of a node's file, under another name until it is whole. 0 or -errno. */
+static int copy_bytes(int from, int to)
+{
+    static char bytes[1024 * 1024];
+    ssize_t n;
+    while ((n = read(from, bytes, sizeof(bytes))) > 0)
+        for (ssize_t done = 0, more; done < n; done += more)
+            if ((more = write(to, bytes + done, (size_t)(n - done))) <= 0)
+                return more < 0 ? -errno : -ENOSPC;
+    return n < 0 || fsync(to) != 0 ? -errno : 0;
+}
+
+static int copy_file(const char *from, const char *to)
+{
+    char partial[4200];
+    int in = open(from, O_RDONLY | O_CLOEXEC), out, error;
+    if (in < 0)
+        return -errno;
+    snprintf(partial, sizeof(partial), "%.4000s.partial", to);
+    out = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    error = out < 0 ? -errno : copy_bytes(in, out);
+    if (error == 0 && link(partial, to) != 0) /* which never replaces anything */
+        error = -errno;
+    if (out >= 0) {
+        close(out);
+        (void)unlink(partial);
+    }
+    close(in);
+    return error;
+}
+
+/* The node's newest one goes to --to, and is read back. */
+static enum cli_exit checkpoint_copy(struct cli *cli, const char *socket)
+{
+    struct ls_checkpoint_info info;
+    char from[LS_CONFIG_PATH_MAX + 128], why[512] = "", digest[20];
+    long code;
+    json_t *answer = cli_http_get(socket, "/v1/checkpoints", cli->timeout_ns, &code, why, sizeof(why));
+    const json_t *newest = json_array_get(json_object_get(answer, "checkpoints"), 0);
+    if (!newest) {
+        cli_say(cli, "it is made, and where it is is not known (%s): see lockstep checkpoint list", why);
+        json_decref(answer);
+        return CLI_LOCAL;
+    }
+    snprintf(from, sizeof(from), "%s/%s", text_of(answer, "directory"), text_of(newest, "name"));
+    json_decref(answer);
+    int error = copy_file(from, cli->to);
+    if (error) {
+        cli_say(cli, "%s cannot be copied to %s: %s", from, cli->to, strerror(-error));
+        return CLI_LOCAL;
+    }
+    if (ls_checkpoint_file_verify(cli->to, &info, why) != 0) {
+        (void)unlink(cli->to);
+        cli_say(cli, "what was written there is not what was read, and is removed: %s", why);
+        return CLI_LOCAL;
+    }
+    snprintf(digest, sizeof(digest), "%016" PRIx64, info.cut.digest);
+    if (cli->json)
+        cli_print_json(
+            json_pack("{s:s, s:I, s:s}", "file", cli->to, "seq", (json_int_t)info.cut.seq, "digest", digest));
+    else
+        printf("%s: entry %" PRIu64 ", digest %s, copied and read back\n", cli->to, info.cut.seq, digest);
+    return CLI_OK;
+}
+
 enum cli_exit cli_checkpoint_create(struct cli *cli)
 {
-    return order(cli, "/v1/checkpoints", json_pack("{s:b}", "create", 1));
+    json_t *body = json_pack("{s:b}", "create", 1);
+    if (!cli->to)
+        return order(cli, "/v1/checkpoints", body);
+    const char *socket = cli_the_socket(cli);
+    if (!socket || access(cli->to, F_OK) == 0) {
+        json_decref(body);
+        if (socket)
+            cli_say(cli, "%s is there already: nothing was done", cli->to);
+        return socket ? CLI_LOCAL : CLI_USAGE;
+    }
+    cli->socket = socket; /* and no other one */
+    cli->no_wait = false;
+    enum cli_exit code = order(cli, "/v1/checkpoints", body);
+    return code == CLI_OK ? checkpoint_copy(cli, socket) : code;
 }
 
 enum cli_exit cli_checkpoint_verify(struct cli *cli)

@@ -31,7 +31,7 @@ static const struct option_text options[] = {
     {"take the value from there; -: standard input", "FILE", {"file", 1, NULL, 'f'}},
     {"the value's bytes alone, no line end", NULL, {"raw", 0, NULL, 'r'}},
     {"begin here (a key; for log dump: a seq)", "KEY", {"from", 1, NULL, 'F'}},
-    {"end before this key (for log dump: with this seq)", "KEY", {"to", 1, NULL, 'E'}},
+    {"end before this key (for log dump: with this seq; for checkpoint create: a file)", "KEY", {"to", 1, NULL, 'E'}},
     {"at most so many", "N", {"limit", 1, NULL, 'l'}},
     {"no values", NULL, {"keys-only", 0, NULL, 'K'}},
     {"add this, also negative (default 1)", "N", {"by", 1, NULL, 'b'}},

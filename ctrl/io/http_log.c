@@ -133,6 +133,7 @@ static bool journal_ask(struct ls_http_waiter *waiter, const uint8_t *body)
     job.limit = commit < durable ? commit : durable;
     job.identity = (struct ls_journal_identity){.cluster = config->cluster,
                                                 .generation = view.ctrl.durable.generation,
+                                                .group = config->group,
                                                 .node = ls_operate_self(http->node)->id,
                                                 .segment_size = config->journal_segment};
     snprintf(job.data_dir, sizeof(job.data_dir), "%s", ls_operate_self(http->node)->data_dir);

@@ -253,12 +253,15 @@ static void checkpoints_list(struct ls_http *http, struct evhttp_request *reques
     static struct ls_operate_view view;
     uint32_t count = ls_operate_checkpoints(http->node, list, LS_OPERATE_CHECKPOINTS);
     json_t *json = json_array();
+    char directory[LS_CONFIG_PATH_MAX + 16];
 
+    snprintf(directory, sizeof(directory), "%s/checkpoints", ls_operate_self(http->node)->data_dir);
     ls_operate_view(http->node, &view);
     for (uint32_t i = 0; i < count; i++)
         (void)json_array_append_new(json, ls_checkpoint_json(&list[i]));
     ls_http_reply(request, HTTP_OK, "OK",
-                  json_pack("{s:o, s:o}", "checkpoints", json, "running", ls_progress_json(&view.progress)));
+                  json_pack("{s:o, s:o, s:o}", "checkpoints", json, "directory", ls_http_text(directory), "running",
+                            ls_progress_json(&view.progress)));
 }
 
 static const char *checkpoint_trouble(int error)

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backup.h"
 #include "record.h"
 
 #define EMPTY "empty"
@@ -199,12 +200,56 @@ static void loss_print(const struct chosen *chosen)
         printf("\nIt would begin empty.\nLost would be EVERYTHING that was ever ordered.\n");
 }
 
+/* What this node's journal adds to its checkpoints: all that is there, for what nobody was told of does no harm. With
+ * --accept-loss it becomes a checkpoint of its own. 0, or the exit code. */
+static int journal_look(const struct ls_recover *wanted, const struct ls_record *record, struct chosen *chosen)
+{
+    struct ls_replay_config config = ls_backup_config(wanted->config);
+    char out[LS_CONFIG_PATH_MAX + 32], path[LS_RECOVER_PATH_MAX], name[LS_CHECKPOINT_NAME_MAX];
+    char error[LS_REPLAY_ERROR_MAX], why[LS_CHECKPOINTS_ERROR];
+    struct ls_replayed replayed;
+    int result;
+
+    snprintf(out, sizeof(out), "%s/checkpoints/recovered.lsc", wanted->self->data_dir);
+    (void)unlink(out); /* of a recovery that was interrupted */
+    config.data_dir = wanted->self->data_dir;
+    config.uncommitted = true;
+    config.out = wanted->accept_loss ? out : NULL;
+    result = ls_replay(&config, &replayed, error);
+    if (result == -ENOENT)
+        return 0;
+    if (result != 0)
+        return refuse("its journal cannot be used: %s. To begin with a checkpoint alone: --checkpoint FILE", error);
+    printf("Its journal goes on to entry %" PRIu64 ", of which %" PRIu64 " is known to be committed.\n", replayed.seq,
+           replayed.committed_seq);
+    if (replayed.generation + (record->durable.recovers ? 1u : 0u) != record->durable.generation ||
+        replayed.seq <= chosen->info.cut.seq) {
+        (void)unlink(out);
+        return 0;
+    }
+    chosen->info.cut.seq = replayed.seq;
+    if (!wanted->accept_loss) {
+        snprintf(chosen->path, sizeof(chosen->path), "its journal");
+        return 0;
+    }
+    ls_checkpoint_name(replayed.generation, replayed.seq, name);
+    if (snprintf(path, sizeof(path), "%s/checkpoints/%s", wanted->self->data_dir, name) >= (int)sizeof(path) ||
+        rename(out, path) != 0)
+        return refuse("%s cannot be given its name: %s", out, strerror(errno));
+    if (file_check(wanted, path, &chosen->info, why) != 0)
+        return refuse("%s cannot be used: %s", path, why);
+    memcpy(chosen->path, path, sizeof(path));
+    return 0;
+}
+
 static int choose(const struct ls_recover *wanted, const struct ls_record *record, struct chosen *chosen)
 {
     int code = own_look(wanted, record, chosen);
 
     if (code == 0 && wanted->checkpoint != NULL)
         code = given_take(wanted, chosen);
+    else if (code == 0 && !wanted->empty && wanted->config->durability != LS_DURABLE_MEMORY)
+        code = journal_look(wanted, record, chosen);
     if (wanted->empty)
         *chosen = (struct chosen){0};
     if (code == 0 && chosen->path[0] == '\0' && !wanted->empty)

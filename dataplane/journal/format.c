@@ -133,3 +133,19 @@ enum ls_journal_wrong ls_journal_state_read(const struct ls_journal_identity *id
         wrong = LS_JOURNAL_DAMAGED;
     return state->number != 0 ? LS_JOURNAL_RIGHT : wrong;
 }
+
+bool ls_journal_state_whose(const void *blocks, uint32_t length, struct ls_journal_identity *identity)
+{
+    struct ls_journal_state slot;
+    uint64_t number = 0;
+    for (uint32_t i = 0; i < 2 && (i + 1) * LS_JOURNAL_BLOCK <= length; i++) {
+        memcpy(&slot, (const uint8_t *)blocks + i * LS_JOURNAL_BLOCK, sizeof(slot));
+        if (slot.magic != LS_JOURNAL_MAGIC_STATE || slot.version != LS_JOURNAL_VERSION ||
+            slot.checksum != state_checksum(slot) || slot.number <= number || slot.identity.segment_size == 0 ||
+            slot.identity.segment_size % LS_JOURNAL_BLOCK != 0)
+            continue;
+        number = slot.number;
+        *identity = slot.identity;
+    }
+    return number != 0;
+}

@@ -84,4 +84,7 @@ void ls_journal_state_write(const struct ls_journal_state *state, void *block);
 enum ls_journal_wrong ls_journal_state_read(const struct ls_journal_identity *identity, const void *blocks,
                                             uint32_t length, struct ls_journal_state *state);
 
+/* Whose journal is it, as the newer slot that is whole says? False: none is. For looking at what may be anybody's. */
+bool ls_journal_state_whose(const void *blocks, uint32_t length, struct ls_journal_identity *identity);
+
 #endif
