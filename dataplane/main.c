@@ -246,6 +246,7 @@ static bool journal_restart(struct ls_machine **machine)
         .limits = {.keys = config->keys, .bytes = config->bytes},
         .grace = &node.gp.grace,
         .sessions_max = config->sessions,
+        .op_max = config->op_max,
         .log = &node.log,
         .seam = &node.seam,
         .executor = node.executor,

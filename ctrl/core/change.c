@@ -178,11 +178,24 @@ static bool goes_on(const struct ls_ctrl *c, const struct ls_member *m, const st
     return is->role == LS_MEMBER_LEARNER || c->change.command.kind == LS_COMMAND_MEMBER_REPLACE;
 }
 
+static bool has_room_for_voter(const struct ls_ctrl *c)
+{
+    return ls_membership_voters(&c->members) < LS_VOTERS_MAX;
+}
+
 static bool addition_allowed(struct ls_ctrl *c, const struct ls_member *m)
 {
+    bool votes = c->change.command.kind == LS_COMMAND_MEMBER_REPLACE || c->change.command.promote;
     const struct ls_member *is = ls_membership_find(&c->members, m->node);
     uint16_t other = at_address(c, m);
 
+    if (votes && !has_room_for_voter(c) && (is == NULL || is->role != LS_MEMBER_VOTER)) {
+        refuse(c, ENOSPC,
+               "there are %u voters already, which is as many as can be: remove one first, or add it as a "
+               "learner",
+               LS_VOTERS_MAX);
+        return false;
+    }
     if (is != NULL && goes_on(c, m, is))
         return true;
     if (is != NULL)
@@ -211,7 +224,7 @@ static bool promotion_allowed(struct ls_ctrl *c, uint16_t node)
     else if (lag_of(c, node) > c->times.promote_lag)
         refuse(c, EAGAIN, "node %u is %" PRIu64 " entries behind, %" PRIu64 " are allowed: wait until it has caught up",
                node, lag_of(c, node), c->times.promote_lag);
-    else if (ls_membership_voters(&c->members) >= LS_VOTERS_MAX)
+    else if (!has_room_for_voter(c))
         refuse(c, ENOSPC, "there are %u voters already, which is as many as can be: remove one", LS_VOTERS_MAX);
     else
         return true;

@@ -95,6 +95,14 @@ static int page_read(void *arguments, char *error)
     return code;
 }
 
+static uint64_t durable_now(const struct ls_http *http)
+{
+    static struct ls_operate_view view;
+
+    ls_operate_view(http->node, &view);
+    return view.page != NULL ? atomic_load_explicit(&view.page->journal.durable, memory_order_relaxed) : 0;
+}
+
 static void on_page(void *user, void *arguments, int result, const char *error)
 {
     struct page_job *job = arguments;
@@ -102,6 +110,10 @@ static void on_page(void *user, void *arguments, int result, const char *error)
     struct evhttp_request *request = ls_http_waited(job->waiter);
 
     (void)user;
+    if (http != NULL && result == 0 && durable_now(http) < job->limit) {
+        error = "the log is being replaced: try again"; /* what was read may be of the one before */
+        result = -EAGAIN;
+    }
     if (http != NULL && http->history == NULL && result == 0)
         http->history = job->history;
     else

@@ -68,6 +68,7 @@
     X(FRAME_UNCHECKED, "a frame's checksum is not looked at")                                                          \
     X(CHAIN_UNCHECKED, "a fetched entry is taken in though it does not follow the one before")                         \
     X(CUT_SESSIONS_LATE, "a checkpoint holds sessions as they are when it is written, not as they were at its seq")    \
+    X(PAST_HELD_FOR_EVER, "what the journal has let go is still promised to members that are behind")                  \
     X(DISK_ERROR_IGNORED, "a write that failed is taken for one that is on the disk")                                  \
     X(MARK_IGNORED, "a journal that ends below its mark is taken for whole")                                           \
     X(CHECKPOINT_ON_TAIL, "a log goes on behind a checkpoint that its own tail may contradict")                        \

@@ -200,28 +200,41 @@ static uint64_t verified_end(const struct ls_replica *r)
     return ls_mutant(FETCH_UNVERIFIED) ? r->log->end : 0;
 }
 
+/* What it misses lies in the past, and not in the window: it is sent again from there on. */
+static void rewind(struct ls_replica *r, const struct ls_peer *peer, uint64_t at)
+{
+    struct ls_peer *behind = &r->peer[peer - r->peer];
+    if (ls_replica_is_sequencer(r) && peer->verified && at >= ls_past_reach(r) && at >= peer->held && at < peer->next)
+        behind->next = at;
+    else
+        ls_count(r->counters, drop_fetch_gone);
+}
+
 void ls_repair_serve(struct ls_replica *r, const struct ls_peer *peer, const uint8_t *frame)
 {
     const struct ls_fetch_body *body = ls_frame_body(frame);
     const struct ls_fetch_range *range = (const struct ls_fetch_range *)(body + 1);
-    uint64_t oldest = ls_log_oldest(r->log);
     uint64_t newest = verified_end(r);
     ls_count(r->counters, fetches_in);
     for (uint32_t i = 0; i < body->ranges; i++) {
-        uint64_t at = range[i].begin;
+        uint64_t there, at = range[i].begin;
         uint64_t end = range[i].end < newest ? range[i].end : newest;
-        if (at < oldest || end < range[i].end)
+        if (end < range[i].end)
             ls_count(r->counters, drop_fetch_gone);
-        if (at < oldest)
-            continue;
         while (at < end && (r->bulk > 0 || ls_mutant(SERVE_UNCAPPED))) {
+            const uint8_t *bytes = ls_past_at(r, at, &there);
             struct ls_frame out;
+            if (bytes == NULL) {
+                rewind(r, peer, at);
+                break;
+            }
             if (!ls_replica_alloc(r, &out, peer->addr))
                 return;
-            uint32_t length = end - at < RANGE_ROOM ? (uint32_t)(end - at) : RANGE_ROOM;
+            there = there < end - at ? there : end - at;
+            uint32_t length = there < RANGE_ROOM ? (uint32_t)there : RANGE_ROOM;
             struct ls_range_body *to = ls_replica_begin(r, &out, LS_FRAME_RANGE);
             *to = (struct ls_range_body){.position = at};
-            memcpy(to + 1, ls_log_at(r->log, at), length);
+            memcpy(to + 1, bytes, length);
             ls_count(r->counters, ranges_out);
             ls_replica_send(r, &out, (uint8_t *)(to + 1) + length);
             at += length;

@@ -13,6 +13,7 @@
  *   change.c     the sequencer's orders: admitting incarnations, changing the membership, handing over
  *   rebase.c     log and state are replaced by a checkpoint's
  *   durable.c    how much of the log may be answered for: the journal's progress
+ *   past.c       what the ring has let go, out of the journal, for members far behind
  * One thread (net); no field is seen by another one.
  */
 #ifndef LOCKSTEP_CORE_REPLICA_INTERNAL_H
@@ -157,6 +158,8 @@ struct ls_replica {
     uint64_t floor;              /* the ring's bytes from here on are kept: not applied, or not safe in the journal */
     uint64_t durable;            /* position: this node's disk has the log up to here; 0 without a journal */
     uint64_t journal_asked;      /* as the seam has it */
+    uint64_t past_asked;         /* likewise */
+    uint64_t past_reach;         /* nothing below is held any more, by the journal either */
     bool journal_waits;          /* and not taken yet */
     uint64_t disks;              /* sequencer: position that the disks of a majority have */
     struct ls_reply_frame *held; /* LS_HELD_MAX answers that wait for them, in the order of what they wait for */
@@ -430,5 +433,14 @@ void ls_answer_redirect(struct ls_replica *r, struct ls_addr client, uint64_t no
 uint32_t ls_answer_views(struct ls_replica *r, uint64_t now_ns);
 void ls_answer_refusal(struct ls_replica *r, struct ls_addr client, const struct ls_request_record *record,
                        uint16_t status, uint64_t now_ns);
+
+/* ---- past.c ---- */
+
+/* The lowest position from which on bytes can be had here. */
+uint64_t ls_past_reach(struct ls_replica *replica);
+/* Bytes of the log, in the ring or in the window; how many. NULL: not now. */
+const uint8_t *ls_past_at(const struct ls_replica *replica, uint64_t position, uint64_t *length);
+/* The window is to hold this position; asked for again until it does, or the reach has risen. */
+void ls_past_want(struct ls_replica *replica, uint64_t position);
 
 #endif

@@ -52,3 +52,15 @@ void ls_seam_free(struct ls_seam *seam)
         munmap(seam->sessions, mapping_size(seam->sessions_max));
     memset(seam, 0, sizeof(*seam));
 }
+
+/* What is durable of the log that commit speaks of. While a log begins anew net publishes its commit, which may lie in
+ * what the journal still has of the old one: behind `asked`, so that who sees the one sees the other. */
+uint64_t ls_seam_past_limit(const struct ls_seam *seam)
+{
+    uint64_t commit = atomic_load_explicit(&seam->commit, memory_order_acquire);
+    uint64_t asked = atomic_load_explicit(&seam->journal_asked, memory_order_relaxed);
+    if (atomic_load_explicit(&seam->journal_taken, memory_order_acquire) != asked)
+        return 0;
+    uint64_t durable = atomic_load_explicit(&seam->durable, memory_order_acquire);
+    return commit < durable ? commit : durable;
+}

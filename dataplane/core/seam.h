@@ -147,6 +147,14 @@ struct ls_seam {
     _Atomic uint64_t marked;        /* position of a commit that a restart will know of; never falls but with
                                        a base; release; net acquires: the ring keeps what lies above */
     _Atomic uint32_t journal_error; /* errno: it can write no more, and `durable` stands still for ever */
+    /* What the ring has let go and a member still misses comes from the journal, window by window: net asks, and
+     * somebody who may wait for the disk answers. net stores `past_want`, then `past_asked` (release); the other one
+     * fills the window, then stores `past_taken` (release). While the two differ the window is his, else net's. */
+    _Alignas(64) _Atomic uint64_t past_asked; /* how often */
+    uint64_t past_want;                       /* a position */
+    _Alignas(64) _Atomic uint64_t past_taken;
+    uint8_t *past_bytes;          /* the window; set before net runs; NULL: nobody answers */
+    uint64_t past_from, past_end; /* positions that it holds, all committed; equal: what was wanted is held no more */
     /* queues */
     struct ls_spsc repeats; /* net -> apply, struct ls_repeat */
     struct ls_spsc replies; /* apply -> net, struct ls_reply_frame */
@@ -162,5 +170,8 @@ struct ls_seam {
 /* Takes and gives back the queues' and the session array's memory. 0 or -ENOMEM. dataplane/core/seam.c */
 int ls_seam_init(struct ls_seam *seam, uint32_t sessions_max);
 void ls_seam_free(struct ls_seam *seam);
+
+/* For whoever answers net's `past_want`: how far the journal may be read. 0: not now. */
+uint64_t ls_seam_past_limit(const struct ls_seam *seam);
 
 #endif

@@ -16,6 +16,7 @@
 #define BEHIND_FRAMES_PER_TURN 16        /* to one that is behind them */
 #define COMMIT_TELL_NS         100000ull /* commit rose and nothing was ordered: followers are told after this long */
 #define RTT_DEFAULT_NS         200000ull
+#define PAST_LOOK_NS           50000ull /* whether the window has come */
 
 /* ---- appending ---- */
 
@@ -40,9 +41,11 @@ void ls_sequencer_append(struct ls_replica *r, struct ls_entry *header, const vo
  * stop a healthy majority. */
 static bool followers_have_room(const struct ls_replica *r, uint64_t end, uint64_t now_ns)
 {
-    uint64_t slack = r->log->size - r->log->size / 8;
+    uint64_t slack = r->log->size - r->log->size / 8, oldest = ls_log_oldest(r->log);
     for (uint32_t i = 0; i < r->peers; i++) {
         const struct ls_peer *peer = &r->peer[i];
+        if (peer->held < oldest)
+            continue; /* the journal gives it what the ring has let go */
         if (peer->verified && end > peer->held + slack && now_ns - peer->heard_ns < r->config.suspend_ns &&
             now_ns - peer->moved_ns < r->config.suspend_ns)
             return false;
@@ -213,7 +216,7 @@ static void parting_answer(struct ls_replica *r, struct ls_peer *peer, const str
         return; /* an old question, delayed */
     uint64_t parting = ls_log_parting(r->log, (const struct ls_epoch_row *)(ack + 1), ack->rows, ack->position);
     peer->parting_number = ack->question;
-    peer->parting_too_old = parting == UINT64_MAX || parting < ls_log_oldest(r->log);
+    peer->parting_too_old = parting == UINT64_MAX || parting < ls_past_reach(r);
     peer->parting = peer->parting_too_old ? 0 : parting;
     peer->verified = false;
     peer->held = peer->acked = peer->durable = 0;
@@ -266,7 +269,7 @@ void ls_sequencer_ack(struct ls_replica *r, struct ls_peer *peer, const uint8_t 
         return;
     }
     if (!peer->verified) {
-        if (peer->parting_too_old && ack->position < ls_log_oldest(r->log)) {
+        if (peer->parting_too_old && ack->position < ls_past_reach(r)) {
             ls_count(r->counters, drop_ack_position);
             peer->heartbeat_due = true;
             return; /* it fell behind the ring, and is told so */
@@ -344,7 +347,7 @@ static void heartbeat_send(struct ls_replica *r, struct ls_peer *peer, uint64_t 
             (struct ls_answer_record){.incarnation = peer->incarnation,
                                       .number = peer->parting_number,
                                       /* the oldest position of this moment: the ring moves on while it is told */
-                                      .position = peer->parting_too_old ? ls_log_oldest(r->log) : peer->parting,
+                                      .position = peer->parting_too_old ? ls_past_reach(r) : peer->parting,
                                       .node = peer->node,
                                       .kind = peer->parting_too_old ? LS_ANSWER_TOO_OLD : LS_ANSWER_PARTING};
     if (peer->read_answer != 0)
@@ -371,8 +374,8 @@ static uint64_t order_limit(const struct ls_replica *r, const struct ls_peer *pe
 }
 
 /* One ORDER frame for every member that stands at `position`: built and summed up once, copied for the others. */
-static bool order_send(struct ls_replica *r, uint64_t position, uint32_t length, const uint32_t *group, uint32_t n,
-                       uint64_t now_ns)
+static bool order_send(struct ls_replica *r, uint64_t position, const uint8_t *bytes, uint32_t length,
+                       const uint32_t *group, uint32_t n, uint64_t now_ns)
 {
     struct ls_frame first;
     if (!ls_replica_alloc(r, &first, r->peer[group[0]].addr))
@@ -384,7 +387,7 @@ static bool order_send(struct ls_replica *r, uint64_t position, uint32_t length,
                                    .time = ls_replica_log_time(r, now_ns),
                                    .probe = r->probe};
     uint8_t *to = (uint8_t *)(body + 1);
-    memcpy(to, ls_log_at(r->log, position), length);
+    memcpy(to, bytes, length);
     first.length = ls_frame_end(first.data, to + length);
     bool all = true;
     for (uint32_t i = 1; i < n; i++) {
@@ -409,11 +412,11 @@ static bool order_send(struct ls_replica *r, uint64_t position, uint32_t length,
     return all;
 }
 
-/* Members that miss what the ring no longer holds are told so: a checkpoint helps them, this log cannot. They are told
- * from where on it holds bytes, for it may be only their acknowledgements that are missing here. */
+/* Members that miss what neither ring nor journal holds any more are told so: a checkpoint helps them, this log cannot.
+ * They are told from where on it holds bytes, for it may be only their acknowledgements that are missing here. */
 static void laggards_tell(struct ls_replica *r)
 {
-    uint64_t oldest = ls_log_oldest(r->log);
+    uint64_t oldest = ls_past_reach(r);
     for (uint32_t i = 0; i < r->peers; i++) {
         struct ls_peer *peer = &r->peer[i];
         if (!peer->verified || peer->held >= oldest)
@@ -442,8 +445,28 @@ static uint32_t orders_send_from(struct ls_replica *r, const struct ls_peer *lea
             group[n++] = i;
         }
         uint32_t length = limit - position < ORDER_ROOM ? (uint32_t)(limit - position) : ORDER_ROOM;
-        if (!order_send(r, position, length, group, n, now_ns))
+        if (!order_send(r, position, ls_log_at(r->log, position), length, group, n, now_ns))
             break;
+    }
+    return sent;
+}
+
+/* To one that misses what the ring has let go: out of the window, which is asked for where it stands elsewhere. */
+static uint32_t past_send(struct ls_replica *r, uint32_t peer, uint64_t now_ns)
+{
+    struct ls_peer *p = &r->peer[peer];
+    uint32_t sent = 0;
+    while (sent < BEHIND_FRAMES_PER_TURN && p->next < order_limit(r, p)) {
+        uint64_t there, limit = order_limit(r, p) - p->next;
+        const uint8_t *bytes = ls_past_at(r, p->next, &there);
+        if (bytes == NULL) {
+            ls_past_want(r, p->next);
+            break;
+        }
+        there = there < limit ? there : limit;
+        if (!order_send(r, p->next, bytes, there < ORDER_ROOM ? (uint32_t)there : ORDER_ROOM, &peer, 1, now_ns))
+            break;
+        sent++;
     }
     return sent;
 }
@@ -453,7 +476,7 @@ static uint32_t orders_send_from(struct ls_replica *r, const struct ls_peer *lea
  * anybody until it had caught up. */
 static uint32_t orders_send(struct ls_replica *r, uint64_t now_ns)
 {
-    uint64_t front = 0;
+    uint64_t front = 0, oldest = ls_log_oldest(r->log);
     uint32_t behind = 0; /* bit i: peer[i] */
     uint32_t sent = 0;
     for (uint32_t i = 0; i < r->peers; i++) {
@@ -463,14 +486,15 @@ static uint32_t orders_send(struct ls_replica *r, uint64_t now_ns)
     for (uint32_t i = 0; i < r->peers; i++) {
         if (!r->peer[i].verified)
             continue;
-        if (r->peer[i].next < front)
+        if (r->peer[i].next < front || r->peer[i].next < oldest)
             behind |= 1u << i;
         else
             sent += orders_send_from(r, &r->peer[i], ORDER_FRAMES_PER_TURN - sent, now_ns);
     }
     for (uint32_t i = 0; behind >> i != 0; i++) {
         if (behind >> i & 1)
-            sent += orders_send_from(r, &r->peer[i], BEHIND_FRAMES_PER_TURN, now_ns);
+            sent += r->peer[i].next < oldest ? past_send(r, i, now_ns)
+                                             : orders_send_from(r, &r->peer[i], BEHIND_FRAMES_PER_TURN, now_ns);
     }
     if (sent > 0)
         r->order_ns = now_ns;
@@ -625,8 +649,13 @@ uint64_t ls_sequencer_next_ns(const struct ls_replica *r, uint64_t now_ns)
         uint64_t patience = r->rtt_ns * 4 > COMMIT_TELL_NS ? r->rtt_ns * 4 : COMMIT_TELL_NS;
         for (uint32_t i = 0; i < r->peers; i++) {
             const struct ls_peer *peer = &r->peer[i];
-            if (peer->heartbeat_due || (peer->verified && peer->next < order_limit(r, peer)))
+            if (peer->heartbeat_due)
                 return now_ns;
+            if (peer->verified && peer->next < order_limit(r, peer)) {
+                if (peer->next >= ls_log_oldest(r->log))
+                    return now_ns;
+                next = earlier(next, now_ns + PAST_LOOK_NS);
+            }
             if (peer->verified && peer->held < peer->next)
                 next = earlier(next, (r->order_ns > r->heartbeat_ns ? r->order_ns : r->heartbeat_ns) + patience + 1);
         }

@@ -131,6 +131,8 @@ static int walk(struct ls_history *h, uint64_t seq, uint64_t position, uint64_t 
     h->stands = true;
     while (result == 1 && at->seq + 1 < seq && at->position < position)
         result = ls_history_next(h, limit, &entry);
+    if (result == 1 && at->position > position)
+        ls_journal_reader_unread(&h->reader); /* that one holds it */
     h->stands = result >= 0;
     return result < 0 ? result : 0;
 }
@@ -144,15 +146,25 @@ int ls_history_seek(struct ls_history *h, uint64_t seq, uint64_t limit, uint64_t
     return walk(h, seq > *oldest ? seq : *oldest, UINT64_MAX, limit);
 }
 
-int ls_history_seek_position(struct ls_history *h, uint64_t position, uint64_t limit)
+int ls_history_window(struct ls_history *h, uint64_t position, uint64_t limit, uint8_t *to, uint32_t room,
+                      uint64_t *from, uint64_t *end)
 {
-    if (h->stands && h->reader.place.position == position)
-        return 0;
-    int code = places_find(h, limit);
-    if (code != 0 || h->place[0].position > position)
-        return code != 0 ? code : -ENOENT;
-    code = walk(h, UINT64_MAX, position, limit);
-    return code != 0 ? code : h->reader.place.position == position ? 0 : -ENOENT;
+    const struct ls_journal_place *at = &h->reader.place;
+    int code = 0;
+    *from = *end = position;
+    if (!h->stands || at->position != position) {
+        code = places_find(h, limit);
+        if (code == 0 && h->place[0].position > position)
+            code = -ENOENT;
+        if (code == 0)
+            code = walk(h, UINT64_MAX, position, limit);
+    }
+    if (code == 0)
+        code = ls_journal_window(&h->reader, limit, to, room, from, end);
+    if (code < 0 && code != -ENOENT)
+        snprintf(h->error, sizeof(h->error), "%s", h->reader.error);
+    h->stands = h->stands && code == 0;
+    return code;
 }
 
 void ls_history_unread(struct ls_history *h)

@@ -23,8 +23,10 @@ void ls_history_close(struct ls_history *history);
  * seq. 0; -ENOENT: nothing is held below `limit` (position: durable and committed); -EBADMSG and others as the reader
  * says, named in ls_history_error(). */
 int ls_history_seek(struct ls_history *history, uint64_t seq, uint64_t limit, uint64_t *oldest);
-/* The same for the entry that begins at `position`; -ENOENT: that is not held. */
-int ls_history_seek_position(struct ls_history *history, uint64_t position, uint64_t limit);
+/* As many whole entries as have room, from the one that holds `position` on: [*from, *end) is in `to` then. 0; -ENOENT:
+ * it is not held; others as above. After an error the two are equal. */
+int ls_history_window(struct ls_history *history, uint64_t position, uint64_t limit, uint8_t *to, uint32_t room,
+                      uint64_t *from, uint64_t *end);
 
 /* As ls_journal_reader_next(). */
 int ls_history_next(struct ls_history *history, uint64_t limit, const struct ls_entry **entry);

@@ -107,3 +107,21 @@ void ls_journal_reader_unread(struct ls_journal_reader *r)
 {
     r->place = r->before;
 }
+
+int ls_journal_window(struct ls_journal_reader *r, uint64_t limit, uint8_t *to, uint32_t room, uint64_t *from,
+                      uint64_t *end)
+{
+    const struct ls_entry *entry;
+    int result;
+    *from = *end = r->place.position;
+    while ((result = ls_journal_reader_next(r, limit, &entry)) == 1) {
+        uint64_t size = ls_entry_size(entry->length);
+        if (size > room - (*end - *from)) {
+            ls_journal_reader_unread(r);
+            break;
+        }
+        memcpy(to + (*end - *from), entry, size);
+        *end += size;
+    }
+    return result < 0 && *end == *from ? result : 0;
+}

@@ -48,6 +48,11 @@ int ls_journal_reader_next(struct ls_journal_reader *reader, uint64_t limit, con
 /* The entry that was read last is the next one again. */
 void ls_journal_reader_unread(struct ls_journal_reader *reader);
 
+/* Copies as many whole entries as have room, from the next one on: [*from, *end) is in `to` then. 0, or as above with
+ * the two equal; what stands before an error is given. */
+int ls_journal_window(struct ls_journal_reader *reader, uint64_t limit, uint8_t *to, uint32_t room, uint64_t *from,
+                      uint64_t *end);
+
 /* Bytes of the log from `position` on, over the border of segments too, as many as are there. Or -errno. */
 int ls_journal_bytes(struct ls_journal_disk *disk, uint64_t segment_size, uint64_t position, void *to, uint32_t length);
 

@@ -16,6 +16,7 @@
 #include "resume.h"
 
 #define CANDIDATES_MAX 64
+#define FEED_MIN       (512u * 1024)
 #define PATH_ROOM      640
 #define OWN_NAP_NS     50000ull
 #define OWN_SAY_NS     5000000000ull
@@ -261,7 +262,15 @@ static int writer_make(struct run *r)
         ls_journal_create(&config, &r->state, ls_disk_fault_disk(r->restart->disk_fault), c->log, c->seam);
     if (r->restart->journal == NULL)
         return fail(r, -errno, "no memory for the journal's writer");
-    return own(r);
+    int code = own(r);
+    struct ls_feeder_config feeder = {.data_dir = c->data_dir,
+                                      .identity = c->identity,
+                                      .seam = c->seam,
+                                      .window = c->op_max + FEED_MIN,
+                                      .say = c->say};
+    if (code == 0 && (code = ls_feeder_start(&feeder, &r->restart->feeder)) != 0)
+        return fail(r, code, "no memory or thread to read back out of the journal");
+    return code;
 }
 
 int ls_restart(const struct ls_restart_config *config, struct ls_machine **machine, struct ls_restart *restart,
@@ -282,6 +291,8 @@ int ls_restart(const struct ls_restart_config *config, struct ls_machine **machi
 bool ls_restart_end(struct ls_restart *restart)
 {
     bool done = restart->journal == NULL;
+    ls_feeder_stop(restart->feeder);
+    restart->feeder = NULL;
     for (uint64_t end = clock_ns() + END_NS; !done && clock_ns() < end;) {
         done = ls_journal_finish(restart->journal, clock_ns());
         if (!done)

@@ -13,6 +13,7 @@
 
 #include "disk_fault.h"
 #include "executor.h"
+#include "feeder.h"
 #include "log.h"
 #include "seam.h"
 #include "uring.h"
@@ -31,6 +32,7 @@ struct ls_restart_config {
     struct ls_machine_limits limits;
     struct ls_grace *grace;
     uint32_t sessions_max;
+    uint32_t op_max;
     struct ls_log *log; /* as ls_log_init() leaves it */
     struct ls_seam *seam;
     struct ls_executor *executor; /* made with the machine that is handed in */
@@ -41,6 +43,7 @@ struct ls_restart {
     struct ls_uring *uring;
     struct ls_disk_fault *disk_fault; /* what the writer sees of it */
     struct ls_journal *journal;
+    struct ls_feeder *feeder;
     bool resumed; /* all that this node ever acknowledged is in the log */
     /* what it took */
     uint64_t checkpoint_seq, checkpoint_bytes, checkpoint_ns; /* 0: none was needed */

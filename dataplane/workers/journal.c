@@ -38,7 +38,9 @@ static void page_write(struct ls_journal_worker *w, uint64_t durable, uint64_t n
     struct ls_journal_stats stats;
     ls_journal_stats(w->journal, &stats);
     lag_measure(w, durable, now_ns);
-    set(&w->page->durable, durable);
+    bool moves = atomic_load_explicit(&w->seam->journal_asked, memory_order_relaxed) !=
+                 atomic_load_explicit(&w->seam->journal_taken, memory_order_relaxed);
+    set(&w->page->durable, moves ? 0 : durable); /* of the log that there is now */
     set(&w->page->oldest_ns, stats.oldest_ns);
     set(&w->page->writes, stats.writes);
     set(&w->page->bytes, stats.bytes);
@@ -61,14 +63,15 @@ uint32_t ls_journal_worker_poll(struct ls_journal_worker *w, uint64_t now_ns)
     uint32_t work = ls_journal_poll(w->journal, now_ns);
     uint64_t durable = atomic_load_explicit(&w->seam->durable, memory_order_relaxed);
     uint64_t taken = atomic_load_explicit(&w->seam->journal_taken, memory_order_relaxed);
+    uint32_t error = atomic_load_explicit(&w->seam->journal_error, memory_order_relaxed);
     page_write(w, durable, now_ns);
-    if (work == 0)
-        return 0;
-    trim(w);
-    if (w->net != NULL && (durable != w->durable_seen || taken != w->taken_seen))
+    if (work > 0)
+        trim(w);
+    if (w->net != NULL && (durable != w->durable_seen || taken != w->taken_seen || error != w->error_seen))
         ls_waker_wake(w->net);
     w->durable_seen = durable;
     w->taken_seen = taken;
+    w->error_seen = error;
     return work;
 }
 

@@ -24,6 +24,7 @@ struct ls_journal_worker {
     _Atomic uint64_t verified; /* control stores (relaxed): position of the newest verified checkpoint */
     /* the worker's */
     uint64_t durable_seen, taken_seen, trimmed;
+    uint32_t error_seen;
     uint64_t sample_end, sample_ns; /* where the log ended then */
     uint64_t passed_ns;             /* all that the log held then is durable */
 };

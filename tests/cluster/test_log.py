@@ -91,3 +91,36 @@ def _end_of(path):
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 20000))
         return file.read().decode("utf-8", "replace")
+
+
+def test_far_behind():
+    """A follower that misses more than the ring holds gets it out of the sequencer's journal, while clients go on; one
+    that misses more than the journal holds takes a checkpoint."""
+    with running(3, options=JOURNAL, log_size="8MiB") as cluster:
+        victim = cluster.sequencer() % 3 + 1
+        cluster.kill_node(victim)
+        for _ in range(4):
+            _load(cluster)
+        assert cluster.status(cluster.sequencer())["last"] > 2 * 8 << 20
+        cluster.restore_node(victim)
+        _load(cluster)
+        cluster.wait_ready(60)
+        log = cluster.log_tail(victim, 60)
+        assert "checkpoint" not in log, log
+        windows = sum(cluster.counters(number).get("past_windows", 0) for number in cluster.nodes)
+        assert windows >= 8, windows
+        return f"{windows} windows"
+
+
+def test_further_behind():
+    with running(3, options={**JOURNAL, "journal": {"segment": "1M", "keep": "1M"}}, log_size="8MiB") as cluster:
+        victim = cluster.sequencer() % 3 + 1
+        cluster.kill_node(victim)
+        for _ in range(3):
+            _load(cluster)
+            for number in cluster.nodes:
+                if number != victim:
+                    lockstep(cluster, number, "checkpoint", "create")
+        cluster.restore_node(victim)
+        cluster.wait_ready(60)
+        assert "checkpoint" in cluster.log_tail(victim, 60)

@@ -237,7 +237,8 @@ static void report_stats(const struct sim_stats *s, uint64_t elapsed_ns, uint32_
         printf("journals: %lu times a node came back with its log, power failed everywhere %lu times\n", s->resumed,
                s->power);
     if (s->disks_rotten + s->disks_old > 0)
-        printf("disks: rotten %lu, found %lu; rolled back %lu\n", s->disks_rotten, s->disks_found, s->disks_old);
+        printf("disks: rotten %lu, found %lu; rolled back %lu; windows into the past %lu, empty %lu\n", s->disks_rotten,
+               s->disks_found, s->disks_old, s->windows, s->windows_empty);
     printf("checkpoints: behind %lu, taken %lu, refused %lu, damaged on the way %lu; commands %lu, done %lu, refused "
            "%lu\n",
            s->behind, s->rebased, s->rebase_refused, s->images_damaged, s->commands, s->commands_done,

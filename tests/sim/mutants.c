@@ -107,9 +107,10 @@ static const struct {
     enum ls_durability durability;
     bool disk_faults;
 } with_journal[] = {
-    {"ACK_BEFORE_DISK", LS_DURABLE_JOURNAL, true},   {"RING_BEFORE_DISK", LS_DURABLE_JOURNAL, true},
-    {"ANSWER_BEFORE_DISKS", LS_DURABLE_ASYNC, true}, {"DISK_ERROR_IGNORED", LS_DURABLE_JOURNAL, true},
-    {"MARK_IGNORED", LS_DURABLE_JOURNAL, true},      {"CHECKPOINT_ON_TAIL", LS_DURABLE_JOURNAL, false},
+    {"ACK_BEFORE_DISK", LS_DURABLE_JOURNAL, true},    {"RING_BEFORE_DISK", LS_DURABLE_JOURNAL, true},
+    {"ANSWER_BEFORE_DISKS", LS_DURABLE_ASYNC, true},  {"DISK_ERROR_IGNORED", LS_DURABLE_JOURNAL, true},
+    {"MARK_IGNORED", LS_DURABLE_JOURNAL, true},       {"CHECKPOINT_ON_TAIL", LS_DURABLE_JOURNAL, false},
+    {"PAST_HELD_FOR_EVER", LS_DURABLE_JOURNAL, true},
 };
 
 static void durability_set(struct sim *sim, const char *name)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "reader.h"
 #include "sim.h"
 
 #define POISON 0xdb
@@ -77,6 +78,56 @@ static uint64_t turn_delay(struct sim *sim, const struct sim_node *node)
            (node->slow_ns > 0 ? sim_rng_below(&sim->rng_turns, node->slow_ns) : 0);
 }
 
+/* Net has asked the journal for what the ring has let go, and waits for the answer. */
+static bool past_is_open(struct sim *sim, struct sim_node *node)
+{
+    if (atomic_load(&node->seam.past_asked) == atomic_load(&node->seam.past_taken))
+        return false;
+    if (node->past_at == 0)
+        node->past_at = sim->now + 1 + sim_rng_spread(&sim->rng_rot, 2 * sim->config.disk_ns);
+    return true;
+}
+
+/* As the process' own thread does it, from the journal's beginning or a checkpoint on. */
+static void past_answer(struct sim *sim, struct sim_node *node)
+{
+    struct ls_journal_identity identity = sim_disk_identity(node->index);
+    struct ls_seam *seam = &node->seam;
+    uint64_t want = seam->past_want, limit = ls_seam_past_limit(seam);
+    struct ls_journal_reader reader;
+    struct ls_journal_state state;
+    const struct ls_entry *entry;
+    char error[LS_JOURNAL_ERROR_MAX];
+    seam->past_from = seam->past_end = want;
+    must(ls_journal_reader_init(&reader, &node->disk.disk, SIM_SEGMENT) == 0, "reader");
+    if (ls_journal_state_load(&node->disk.disk, &identity, &state, error) == LS_JOURNAL_RIGHT &&
+        state.base.position <= want) {
+        struct ls_journal_place place = {.position = state.base.position,
+                                         .seq = state.base.seq,
+                                         .chain = state.base.position == 0 ? LS_LOG_CHAIN_FIRST : state.base.chain};
+        for (uint32_t i = 0; i < SIM_CHECKPOINTS && node->disk.checkpoint[i].bytes != NULL; i++) {
+            const struct ls_cut *cut = &node->disk.checkpoint[i].cut;
+            if (cut->position > place.position && cut->position <= want && cut->position <= limit)
+                place = (struct ls_journal_place){.position = cut->position, .seq = cut->seq, .chain = cut->chain};
+        }
+        ls_journal_reader_begin(&reader, &place);
+        while (reader.place.position < want && ls_journal_reader_next(&reader, limit, &entry) == 1)
+            ;
+        if (reader.place.position > want)
+            ls_journal_reader_unread(&reader);
+        if (reader.place.position <= want)
+            (void)ls_journal_window(&reader, limit, seam->past_bytes, sim->config.op_max + 65536, &seam->past_from,
+                                    &seam->past_end);
+    }
+    ls_journal_reader_free(&reader);
+    sim->stats.windows++;
+    sim->stats.windows_empty += seam->past_from == seam->past_end;
+    SIM_TRACE(sim, "n%u reads [%lu,%lu) out of its journal, for %lu", node->id, seam->past_from, seam->past_end, want);
+    node->past_at = 0;
+    atomic_store(&seam->past_taken, atomic_load(&seam->past_asked));
+    sim_node_wake_net(sim, node);
+}
+
 void sim_node_wake_journal(struct sim *sim, struct sim_node *node)
 {
     if (node->writer == NULL || node->paused)
@@ -88,6 +139,8 @@ void sim_node_wake_journal(struct sim *sim, struct sim_node *node)
         uint64_t own = sim_clock_back(&node->clock, next);
         at = own < at ? own : at;
     }
+    if (past_is_open(sim, node) && node->past_at < at)
+        at = node->past_at;
     if (at == UINT64_MAX)
         return;
     at = at > sim->now ? at : sim->now;
@@ -97,11 +150,15 @@ void sim_node_wake_journal(struct sim *sim, struct sim_node *node)
 void sim_node_journal_turn(struct sim *sim, struct sim_node *node)
 {
     uint64_t durable = atomic_load(&node->seam.durable), taken = atomic_load(&node->seam.journal_taken);
+    uint32_t error_before = atomic_load(&node->seam.journal_error);
     node->journal.at = UINT64_MAX;
     (void)ls_journal_poll(node->writer, sim_clock(&node->clock, sim->now));
-    if (atomic_load(&node->seam.durable) != durable || atomic_load(&node->seam.journal_taken) != taken)
+    if (atomic_load(&node->seam.durable) != durable || atomic_load(&node->seam.journal_taken) != taken ||
+        atomic_load(&node->seam.journal_error) != error_before)
         sim_node_wake_net(sim, node);
     sim_check_durable(sim, node);
+    if (past_is_open(sim, node) && sim->now >= node->past_at)
+        past_answer(sim, node);
     sim_node_wake_journal(sim, node);
 }
 
@@ -150,6 +207,9 @@ static int journal_resume(struct sim *sim, struct sim_node *node, uint64_t promi
         sim_disk_copy(&node->disk);
     node->disk_fault = ls_disk_fault_create(&node->disk.disk, SIM_SEGMENT, disk_clock, sim);
     must(node->disk_fault != NULL, "disk faults");
+    if (sim->disk_faults)
+        must((node->seam.past_bytes = malloc(sim->config.op_max + 65536)) != NULL, "window");
+    node->past_at = 0;
     struct ls_journal_config config = {.identity = identity,
                                        .incarnation = node->incarnation,
                                        .since = complete ? state.since : node->incarnation,
@@ -194,6 +254,7 @@ static void memory_end(struct sim_node *node)
 {
     ls_executor_destroy(node->executor);
     ls_kv.destroy(node->machine);
+    free(node->seam.past_bytes);
     ls_seam_free(&node->seam);
     node->executor = NULL;
     node->machine = NULL;

@@ -76,6 +76,15 @@ uint32_t sim_operator_spare(struct sim *sim)
     return SIM_NONE;
 }
 
+/* A voter whose memory is about to be lost: what is allowed to be lost was counted with the voters that there are. */
+static bool a_voter_is_doomed(const struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->config.nodes; i++)
+        if ((sim_voters(sim) >> i & 1) && sim->node[i].doomed)
+            return true;
+    return false;
+}
+
 static bool command_draw(struct sim *sim, struct ls_ctrl_command *command)
 {
     struct sim_rng *rng = &sim->rng_operator;
@@ -90,6 +99,8 @@ static bool command_draw(struct sim *sim, struct ls_ctrl_command *command)
     case LS_COMMAND_MEMBER_REPLACE:
         if (voter == SIM_NONE || (spare = sim_operator_spare(sim)) == SIM_NONE)
             return false;
+        if (command->kind == LS_COMMAND_MEMBER_REPLACE && a_voter_is_doomed(sim))
+            return false;
         command->promote = sim_rng_below(rng, 2) == 0;
         command->member = sim_member(sim, spare, LS_MEMBER_LEARNER);
         command->node = command->kind == LS_COMMAND_MEMBER_REPLACE ? (uint16_t)(voter + 1) : 0;
@@ -97,6 +108,8 @@ static bool command_draw(struct sim *sim, struct ls_ctrl_command *command)
     case LS_COMMAND_MEMBER_REMOVE:
         /* Small clusters keep their voters most of the time. */
         if (learner == SIM_NONE && (__builtin_popcount(voters) < 3 || sim_rng_below(rng, 3) != 0))
+            return false;
+        if (a_voter_is_doomed(sim))
             return false;
         command->node = (uint16_t)((learner != SIM_NONE && sim_rng_below(rng, 2) ? learner : voter) + 1);
         return command->node != 0;

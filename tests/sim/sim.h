@@ -172,6 +172,7 @@ struct sim_node {
     struct sim_actor net, apply, journal;
     struct ls_journal *writer;        /* NULL: none */
     struct sim_disk disk;             /* outlives the process */
+    uint64_t past_at;                 /* when net's question to the journal is answered; 0: none is open */
     struct ls_disk_fault *disk_fault; /* what the writer sees of it */
     struct sim_clock clock;
     uint32_t inbox[SIM_INBOX];
@@ -364,8 +365,8 @@ struct sim_stats {
     uint64_t damaged, replayed, dropped, partitions, inbox_full, install_refused[8], truncated_entries, behind,
         majority_lost;
     uint64_t ctrl_messages, disk_failed, images_damaged, rebased, rebase_refused, admitted, counted, resumed,
-        disks_rotten, disks_found, disks_old, durable_answers, power, elections_won, elections, crashes, commands,
-        commands_done, commands_refused, refused_links, epochs_after, forged_refused;
+        disks_rotten, disks_found, disks_old, windows, windows_empty, durable_answers, power, elections_won, elections,
+        crashes, commands, commands_done, commands_refused, refused_links, epochs_after, forged_refused;
     uint64_t age_understated, age_error_max;
 };
 

@@ -75,6 +75,7 @@
     X(acks_out, "ACK frames sent")                                                                                     \
     X(acks_in, "ACK frames received")                                                                                  \
     X(fetches_out, "FETCH frames sent")                                                                                \
+    X(past_windows, "parts of the log asked of the journal for members that are behind the ring")                      \
     X(fetches_in, "FETCH frames received")                                                                             \
     X(ranges_out, "RANGE frames sent")                                                                                 \
     X(ranges_in, "RANGE frames received")                                                                              \
@@ -199,7 +200,7 @@ struct ls_replica_page {
 /* What the journal worker says of the disk; `durability` is main's, once. */
 struct ls_journal_page {
     _Atomic uint64_t durability; /* enum ls_durability; MEMORY: there is no journal */
-    _Atomic uint64_t durable;    /* the disk has the log up to here */
+    _Atomic uint64_t durable;    /* the disk has the log up to here; 0 while a tail is dropped or the log begins anew */
     _Atomic uint64_t oldest_ns;  /* monotonic time when the oldest write that still runs began; 0: none runs */
     _Atomic uint64_t writes, bytes, states;
     _Atomic uint64_t longest_ns;                /* of a write, since start */

@@ -251,6 +251,25 @@ static void test_replace(void **state)
     world_end(&w);
 }
 
+/* As many voters as can be: whoever would be one more is refused before anything is done; a learner is taken. */
+static void test_no_room_for_voters(void **state)
+{
+    (void)state;
+    opened(8, 7);
+    world_command(&w, 2, LS_COMMAND_MEMBER_ADD, 0, 8, true, 1);
+    done_within(50 * MS);
+    expect(ENOSPC, "there are 7 voters already");
+    world_command(&w, 1, LS_COMMAND_MEMBER_REPLACE, 3, 8, false, 2); /* at the sequencer: answered at once */
+    expect(ENOSPC, "remove one first");
+    assert_int_equal(world_view(&w, 1).members.count, 7);
+    world_command(&w, 1, LS_COMMAND_MEMBER_ADD, 0, 8, false, 3);
+    done_within(50 * MS);
+    expect(0, "node 8 is a learner now");
+    world_command(&w, 1, LS_COMMAND_MEMBER_REPLACE, 3, 8, false, 4); /* half done before: no reason to go on */
+    expect(ENOSPC, "there are 7 voters already");
+    world_end(&w);
+}
+
 static void test_removal_refused(void **state)
 {
     (void)state;
@@ -427,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_add_and_promote),
         cmocka_unit_test(test_replace),
         cmocka_unit_test(test_removal_refused),
+        cmocka_unit_test(test_no_room_for_voters),
         cmocka_unit_test(test_command_without_sequencer),
         cmocka_unit_test(test_command_cancelled),
         cmocka_unit_test(test_command_outlives_dataplane),

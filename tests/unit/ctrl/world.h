@@ -10,7 +10,7 @@
 
 #include <ctrl.h>
 
-#define NODES   6 /* ids 1..5 */
+#define NODES   9 /* ids 1..8 */
 #define ENTRIES 4096
 #define STEP    100 /* positions an entry takes */
 #define OPENED  1024

@@ -118,6 +118,7 @@ static void end(struct node *n, bool clean)
 {
     if (clean)
         assert_true(ls_restart_end(&n->restart));
+    ls_feeder_stop(n->restart.feeder);
     ls_journal_destroy(n->restart.journal);
     ls_uring_destroy(n->restart.uring);
     rig_end(&n->rig);
@@ -572,8 +573,15 @@ static void test_history(void **state)
     }
     uint64_t position = ls_history_place(h)->position;
     assert_int_equal(ls_history_seek(h, 4000, limit, &oldest), 0);
-    assert_int_equal(ls_history_seek_position(h, position, limit), 0);
-    assert_int_equal(ls_history_seek_position(h, position - 8, limit), -ENOENT); /* inside of one */
+    static uint8_t window[100000];
+    uint64_t from, end_of;
+    assert_int_equal(ls_history_window(h, position, limit, window, sizeof(window), &from, &end_of), 0);
+    assert_true(from == position && end_of == limit);
+    for (uint64_t back = 0; back < 90000; back += 4040) { /* in the middle of entries */
+        assert_int_equal(ls_history_window(h, limit - 100000 + back, limit, window, sizeof(window), &from, &end_of), 0);
+        assert_true(from <= limit - 100000 + back && from > limit - 100000 + back - 300 && end_of > limit - 500);
+        assert_memory_equal(window, ls_log_at(&n.rig.log, from), end_of - from);
+    }
     /* what comes meanwhile */
     assert_int_equal(ls_history_seek(h, last + 1, limit, &oldest), 0);
     assert_int_equal(ls_history_next(h, limit, &entry), 0);
@@ -589,7 +597,8 @@ static void test_history(void **state)
     assert_int_equal(oldest, cut + 1);
     assert_int_equal(ls_history_next(h, limit, &entry), 1);
     assert_int_equal(entry->seq, oldest);
-    assert_int_equal(ls_history_seek_position(h, 0, limit), -ENOENT);
+    assert_int_equal(ls_history_window(h, 0, limit, window, sizeof(window), &from, &end_of), -ENOENT);
+    assert_int_equal(from, end_of);
     ls_history_close(h);
     end(&n, true);
     identity.node = 2;
