@@ -105,7 +105,8 @@ static void incarnation_raise(struct ls_ctrl *c)
     c->next.incarnation += !ls_ctrl_mutant(INCARNATION_REUSED) || c->next.incarnation == 0;
     if (c->next.incarnation < c->config.clock_ns && !ls_ctrl_mutant(INCARNATION_REUSED))
         c->next.incarnation = c->config.clock_ns;
-    c->next.counts = c->disk.counts; /* one that was to count, and died before the record said so, never did */
+    if (!c->writing || c->flight.counts != c->next.counts)
+        c->next.counts = c->disk.counts; /* one that was to count, and died before the record said so, never did */
     c->phase = LS_CTRL_STARTING;
     c->spawn_due = true;
     c->again = true;

@@ -61,7 +61,8 @@ static bool is_majority(uint32_t of, uint32_t voters)
 
 bool sim_counts(const struct sim *sim, uint32_t index)
 {
-    return counting(sim) >> index & 1;
+    const struct sim_node *node = &sim->node[index];
+    return node->counts && node->replica != NULL && !node->doomed;
 }
 
 bool sim_may_lose(const struct sim *sim, uint32_t index)
