@@ -293,8 +293,8 @@ static uint32_t asks(struct ls_journal *j)
 
 /* ---- writing ---- */
 
-/* A write costs much the same for a few bytes and for many. While each turn brings more they are left to come together,
- * not longer than a write takes; a turn that brings none begins it at once. Where nobody waits for the disk they come
+/* A write costs much the same for a few bytes and for many. While each turn brings more, or another write runs, they are
+ * left to come together, not longer than a write takes; a turn that brings none begins one alone at once. Where nobody waits for the disk they come
  * together for as long as may be lost, unless an answer that waits for disks is among them. */
 static bool is_held(struct ls_journal *j, uint64_t end, uint64_t now_ns)
 {
@@ -306,7 +306,8 @@ static bool is_held(struct ls_journal *j, uint64_t end, uint64_t now_ns)
     if (j->held_ns == 0)
         j->held_ns = now_ns;
     bool hurries = behind && atomic_load_explicit(&j->log->hurry, memory_order_relaxed) > j->submitted;
-    return (grows || behind) && !hurries && end - j->submitted < hold_bytes && now_ns - j->held_ns < hold_ns &&
+    bool runs = j->head != j->tail;
+    return (grows || behind || runs) && !hurries && end - j->submitted < hold_bytes && now_ns - j->held_ns < hold_ns &&
            !j->finishing;
 }
 
