@@ -101,6 +101,7 @@ enum cli_exit cli_checkpoint_list(struct cli *cli);
 enum cli_exit cli_checkpoint_verify(struct cli *cli);
 enum cli_exit cli_checkpoint_restore(struct cli *cli);
 enum cli_exit cli_cluster_recover(struct cli *cli);
+enum cli_exit cli_cluster_stop(struct cli *cli);
 enum cli_exit cli_fault_add(struct cli *cli);
 enum cli_exit cli_fault_list(struct cli *cli);
 enum cli_exit cli_fault_clear(struct cli *cli);

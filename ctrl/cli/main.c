@@ -74,6 +74,10 @@ static const struct cli_command commands[] = {
      "Has a node take a checkpoint in place of its log and state: only one that is behind what the others still hold\n"
      "(it also gets one by itself). To begin a whole cluster again: cluster recover.",
      cli_checkpoint_restore},
+    {"cluster", "stop", ASK, 0, 0, "[options]",
+     "Stops the nodes on this host in good order, the sequencer last (--node N: that one alone). What was answered is "
+     "kept\nas the cluster's durability says; with a journal a node comes back to where it was without a search.",
+     cli_cluster_stop},
     {"cluster", "recover", "cNA", 0, 0, "[--node N --accept-loss] [options]",
      "Says how a cluster begins again whose majority lost its memory, and does it on this node with --accept-loss.",
      cli_cluster_recover},

@@ -16,6 +16,7 @@
 #include "cli.h"
 
 #define PROGRESS_NS (200 * 1000 * 1000)
+#define STOP_NS     20000000000ull
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -349,6 +350,79 @@ enum cli_exit cli_checkpoint_list(struct cli *cli)
     if (answered)
         return CLI_OK;
     return cli_http_failed(cli, sockets[n - 1], 0, 0, why);
+}
+
+/* ---- the end in good order ---- */
+
+/* False: nobody answers there (any more). */
+static bool answers(const struct cli *cli, const char *socket, bool *leads)
+{
+    char why[256];
+    long code;
+    json_t *status = cli_http_get(socket, "/v1/status", cli->timeout_ns, &code, why, sizeof(why));
+    const char *role = text_of(json_object_get(status, "dataplane"), "role");
+    *leads = strcmp(role, "sequencer") == 0 || strcmp(role, "opening") == 0;
+    json_decref(status);
+    return status != NULL;
+}
+
+/* Until its process has ended, and its dataplane with it. */
+static enum cli_exit stop_one(const struct cli *cli, const char *socket, const char *name)
+{
+    char why[256];
+    long code;
+    int number;
+    bool leads;
+    json_t *answer =
+        cli_http_ask(socket, "POST", "/v1/stop", json_object(), cli->timeout_ns, &code, &number, why, sizeof(why));
+    if (!answer) {
+        cli_say(cli, "%s: %s", name, why);
+        return CLI_UNREACHABLE;
+    }
+    json_decref(answer);
+    for (uint64_t waited = 0; waited < STOP_NS; waited += PROGRESS_NS) {
+        nanosleep(&(struct timespec){.tv_nsec = PROGRESS_NS}, NULL);
+        if (!answers(cli, socket, &leads)) {
+            if (!cli->json)
+                printf("%s: stopped\n", name);
+            return CLI_OK;
+        }
+    }
+    cli_say(cli, "%s: still there after %llu s: look at its log", name, STOP_NS / 1000000000);
+    return CLI_UNKNOWN;
+}
+
+enum cli_exit cli_cluster_stop(struct cli *cli)
+{
+    const char *sockets[LS_MEMBERS_MAX];
+    uint16_t of[LS_MEMBERS_MAX];
+    bool leads[LS_MEMBERS_MAX], there[LS_MEMBERS_MAX];
+    enum cli_exit worst = CLI_OK;
+    uint32_t n = cli_sockets(cli, sockets, of), stopped = 0;
+    char name[300];
+    if (n == 0)
+        return CLI_USAGE;
+    for (uint32_t i = 0; i < n; i++)
+        there[i] = answers(cli, sockets[i], &leads[i]);
+    for (uint32_t round = 0; round < 2; round++) { /* the sequencer last: nobody has to take over from it */
+        for (uint32_t i = 0; i < n; i++) {
+            if (!there[i] || leads[i] != (round == 1))
+                continue;
+            if (of[i])
+                snprintf(name, sizeof(name), "node %u", of[i]);
+            else
+                snprintf(name, sizeof(name), "%.290s", sockets[i]);
+            enum cli_exit code = stop_one(cli, sockets[i], name);
+            worst = code != CLI_OK ? code : worst;
+            stopped += code == CLI_OK;
+        }
+    }
+    for (uint32_t i = 0; i < n; i++)
+        if (!there[i])
+            cli_say(cli, "%s does not answer here: on its own host, run lockstep cluster stop", sockets[i]);
+    if (cli->json)
+        cli_print_json(json_pack("{s:i}", "stopped", (int)stopped));
+    return stopped == 0 && worst == CLI_OK ? CLI_UNREACHABLE : worst;
 }
 
 /* ---- the last resort ---- */

@@ -213,9 +213,10 @@ static void on_other(struct evhttp_request *request, void *argument)
     const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
 
     if (!ls_http_operate_other(argument, request, path != NULL ? path : ""))
-        ls_http_error(request, HTTP_NOTFOUND,
-                      "no such path: GET /v1/status, /v1/log?seq=N&bytes=M, /v1/commands, /v1/checkpoints, /v1/faults, "
-                      "/metrics; POST /v1/members, /v1/sequencer/move, /v1/checkpoints, /v1/faults; DELETE /v1/faults");
+        ls_http_error(
+            request, HTTP_NOTFOUND,
+            "no such path: GET /v1/status, /v1/log?seq=N&bytes=M, /v1/commands, /v1/checkpoints, /v1/faults, "
+            "/metrics; POST /v1/members, /v1/sequencer/move, /v1/checkpoints, /v1/faults, /v1/stop; DELETE /v1/faults");
 }
 
 static void on_other_metrics(struct evhttp_request *request, void *argument)

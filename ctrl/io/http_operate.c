@@ -18,6 +18,8 @@
 #include "http_internal.h"
 #include "status.h"
 
+#define STOP_MS 20
+
 /* ---- commands under way ---- */
 
 static json_t *command_json(const struct ls_http_command *command)
@@ -245,6 +247,28 @@ static void on_move(struct evhttp_request *request, void *argument)
     json_decref(json);
 }
 
+/* ---- the end ---- */
+
+static void on_stop_due(evutil_socket_t fd, short what, void *node)
+{
+    (void)fd;
+    (void)what;
+    ls_operate_stop(node);
+}
+
+static void on_stop(struct evhttp_request *request, void *argument)
+{
+    const struct timeval soon = {.tv_usec = STOP_MS * 1000}; /* the answer leaves first */
+    struct ls_http *http = argument;
+
+    if (!ls_http_method(request, EVHTTP_REQ_POST, "POST"))
+        return;
+    if (event_base_once(ls_operate_base(http->node), -1, EV_TIMEOUT, on_stop_due, http->node, &soon) != 0)
+        ls_http_error(request, HTTP_SERVUNAVAIL, "out of memory");
+    else
+        ls_http_reply(request, HTTP_OK, "OK", json_pack("{s:b}", "done", 1));
+}
+
 /* ---- checkpoints ---- */
 
 static void checkpoints_list(struct ls_http *http, struct evhttp_request *request)
@@ -442,6 +466,7 @@ void ls_http_operate_paths(struct ls_http *http)
     evhttp_set_cb(http->server, "/v1/members", on_members, http);
     evhttp_set_cb(http->server, "/v1/sequencer/move", on_move, http);
     evhttp_set_cb(http->server, "/v1/checkpoints", on_checkpoints, http);
+    evhttp_set_cb(http->server, "/v1/stop", on_stop, http);
     evhttp_set_cb(http->server, "/v1/faults", on_faults, http);
     evhttp_set_cb(http->server, "/v1/fault", on_fault, http);
 }

@@ -114,3 +114,8 @@ int ls_operate_checkpoint_restore(struct ls_node *node, const char *name, ls_ope
 {
     return node->keeper != NULL ? ls_keeper_restore(node->keeper, name, done, user) : -ENOTSUP;
 }
+
+void ls_operate_stop(struct ls_node *node)
+{
+    ls_node_stop(node);
+}

@@ -85,4 +85,7 @@ int ls_operate_checkpoint_create(struct ls_node *node, ls_operate_done done, voi
 int ls_operate_checkpoint_verify(struct ls_node *node, const char *name, ls_operate_done done, void *user);
 int ls_operate_checkpoint_restore(struct ls_node *node, const char *name, ls_operate_done done, void *user);
 
+/* As SIGTERM does it: the sequencer's role is handed on, the dataplane ends in good order, then this process. */
+void ls_operate_stop(struct ls_node *node);
+
 #endif

@@ -75,7 +75,12 @@ def ctrl(cluster, number, *arguments, config=None, inside=None):
 
 def lockstep(cluster, number, *arguments, status=0):
     """The lockstep command at a node's socket; its output. `status`: the exit code that it must have."""
-    done = subprocess.run([cluster.lockstep, *arguments, "-c", cluster.config, "--socket", cluster.nodes[number].socket],
+    return lockstep_config(cluster, *arguments, "--socket", cluster.nodes[number].socket, status=status)
+
+
+def lockstep_config(cluster, *arguments, status=0):
+    """The same, at whatever nodes the cluster file leads it to."""
+    done = subprocess.run([cluster.lockstep, *arguments, "-c", cluster.config],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
     assert done.returncode == status, f"lockstep {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n" \
         + cluster.describe()

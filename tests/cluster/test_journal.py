@@ -7,7 +7,7 @@ import random
 
 import wire
 from cluster import Cluster, ClusterError
-from common import compare_digests, lockstep, running, settle, stop, workload
+from common import compare_digests, lockstep, lockstep_config, running, settle, stop, workload
 
 JOURNAL = {"durability": "journal", "journal": {"segment": "1M", "keep": "1M"}}
 
@@ -69,8 +69,12 @@ def test_power_loss():
             answer = client.get(b"count")
             assert answer[:2] == (wire.STATUS_OK, str(count).encode()), f"life {life}: {answer}, not {count}"
         settle(cluster)
-        stop(cluster)
         # in order this time: nothing has to be found out
+        said = lockstep_config(cluster, "cluster", "stop")
+        assert said.count(": stopped") == 3, said
+        for number in cluster.nodes:
+            assert cluster.stop_node(number) == 0, cluster.log_tail(number, 20)
+            assert "end in good order" not in cluster.log_tail(number, 20)
         for number in cluster.nodes:
             cluster.start_node(number)
         cluster.wait_ready()

@@ -255,6 +255,7 @@ static void command_lines_are_checked(void **state)
                                       "checkpoint verify",
                                       "checkpoint restore",
                                       "cluster recover",
+                                      "cluster stop",
                                       "fault add",
                                       "fault list",
                                       "fault clear"};

@@ -133,6 +133,14 @@ int ls_operate_checkpoint_verify(struct ls_node *n, const char *name, ls_operate
     return checkpoint(n, "verify", name, done, user);
 }
 
+static uint32_t stops;
+
+void ls_operate_stop(struct ls_node *n)
+{
+    (void)n;
+    stops++;
+}
+
 int ls_operate_checkpoint_restore(struct ls_node *n, const char *name, ls_operate_done done, void *user)
 {
     return checkpoint(n, "restore", name, done, user);
@@ -381,6 +389,19 @@ static void told(struct ls_control_fault *fault)
     memcpy(fault, node.asked, sizeof(*fault));
 }
 
+static void test_stop(void **state)
+{
+    (void)state;
+    expect("GET", "/v1/stop", "", "405", "another method");
+    assert_int_equal(stops, 0);
+    expect("POST", "/v1/stop", "", "200", "done");
+    for (int i = 0; i < 1000 && stops == 0; i++) {
+        usleep(1000);
+        expect("GET", "/v1/faults", "", "200", "allowed");
+    }
+    assert_int_equal(stops, 1);
+}
+
 static void test_faults(void **state)
 {
     struct ls_control_fault fault;
@@ -606,10 +627,10 @@ static void test_cut_text(void **state)
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {TEST(test_readings),      TEST(test_members), TEST(test_long_command),
-                                       TEST(test_checkpoints),   TEST(test_faults),  TEST(test_faults_in_time),
-                                       TEST(test_processes),     TEST(test_crowd),   TEST(test_metrics_address),
-                                       TEST(test_no_descriptor), TEST(test_cut_text)};
+    const struct CMUnitTest tests[] = {
+        TEST(test_readings),    TEST(test_members),         TEST(test_long_command),   TEST(test_stop),
+        TEST(test_checkpoints), TEST(test_faults),          TEST(test_faults_in_time), TEST(test_processes),
+        TEST(test_crowd),       TEST(test_metrics_address), TEST(test_no_descriptor),  TEST(test_cut_text)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
