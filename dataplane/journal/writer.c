@@ -293,9 +293,10 @@ static uint32_t asks(struct ls_journal *j)
 
 /* ---- writing ---- */
 
-/* A write costs much the same for a few bytes and for many. While each turn brings more, or another write runs, they are
- * left to come together, not longer than a write takes; a turn that brings none begins one alone at once. Where nobody waits for the disk they come
- * together for as long as may be lost, unless an answer that waits for disks is among them. */
+/* A write costs much the same for a few bytes and for many. While each turn brings more, or another write runs, they
+ * are left to come together, not longer than a write takes; a turn that brings none begins one alone at once. Where
+ * nobody waits for the disk they come together for as long as may be lost, unless an answer that waits for disks is
+ * among them. */
 static bool is_held(struct ls_journal *j, uint64_t end, uint64_t now_ns)
 {
     bool behind = j->config.behind, grows = end != j->seen_end;
