@@ -14,6 +14,7 @@
 
 #include <lockstep/client_kv.h>
 
+#include "../client/ask.h"
 #include "config.h"
 
 #define CLI_CONFIG_DEFAULT "/etc/lockstep/cluster.yaml"
@@ -147,19 +148,12 @@ enum cli_exit cli_answer(const struct cli *cli, const struct ls_client *client, 
 
 /* ---- http.c ---- */
 
-/* GET `path` at a unix socket. The answer's JSON, to be released; NULL: *text says why (static or of the call). `code`
- * is HTTP's, 0: nobody answered. */
-json_t *cli_http_get(const char *socket, const char *path, uint64_t timeout_ns, long *code, char *text, size_t room);
 /* Sockets to ask: --socket, that of --node, or those of all nodes in the file. Returns their number, 0 after saying
  * why. `of`: each one's node, 0 unknown. */
 uint32_t cli_sockets(struct cli *cli, const char **sockets, uint16_t *of);
 /* The one node that is meant: --node or --socket, or the only one on this machine. NULL after saying why. */
 const char *cli_the_socket(struct cli *cli);
 
-/* Any method; `body` (released) may be NULL. JSON of an answer 200 to 299; NULL: *text says why, *number is the errno
- * that the node gave, 0 none. */
-json_t *cli_http_ask(const char *socket, const char *method, const char *path, json_t *body, uint64_t timeout_ns,
-                     long *code, int *number, char *text, size_t room);
 /* Says why there is no answer, and which exit code that is. */
 enum cli_exit cli_http_failed(const struct cli *cli, const char *socket, long code, int number, const char *text);
 

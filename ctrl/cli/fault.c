@@ -70,8 +70,8 @@ static enum cli_exit partition(struct cli *cli, const char *words)
         char why[512] = "not in the cluster file", nodes[256], at[48];
         long code = 0;
         int number;
-        json_t *answer = known ? cli_http_ask(known->ctrl_socket, "POST", "/v1/faults", cut_body(cli, cut),
-                                              cli->timeout_ns, &code, &number, why, sizeof(why))
+        json_t *answer = known ? ls_ask(known->ctrl_socket, "POST", "/v1/faults", cut_body(cli, cut), cli->timeout_ns,
+                                        &code, &number, why, sizeof(why))
                                : NULL;
         if (answer) {
             snprintf(at, sizeof(at), " at node %u", node);
@@ -108,8 +108,7 @@ enum cli_exit cli_fault_add(struct cli *cli)
     }
     long code;
     int number;
-    json_t *answer =
-        cli_http_ask(socket, "POST", "/v1/faults", body, cli->timeout_ns, &code, &number, error, sizeof(error));
+    json_t *answer = ls_ask(socket, "POST", "/v1/faults", body, cli->timeout_ns, &code, &number, error, sizeof(error));
     return answer ? added(cli, answer, "") : cli_http_failed(cli, socket, code, number, error);
 }
 
@@ -137,8 +136,7 @@ enum cli_exit cli_fault_clear(struct cli *cli)
     if (n == 0)
         return CLI_USAGE;
     for (uint32_t i = 0; i < n; i++) {
-        json_t *answer =
-            cli_http_ask(sockets[i], "DELETE", path, NULL, cli->timeout_ns, &code, &number, why, sizeof(why));
+        json_t *answer = ls_ask(sockets[i], "DELETE", path, NULL, cli->timeout_ns, &code, &number, why, sizeof(why));
         cleared += answer != NULL;
         json_decref(answer);
     }
@@ -180,7 +178,7 @@ enum cli_exit cli_fault_list(struct cli *cli)
         return CLI_USAGE;
     for (uint32_t i = 0; i < n; i++) {
         long code;
-        json_t *answer = cli_http_get(sockets[i], "/v1/faults", cli->timeout_ns, &code, why, sizeof(why));
+        json_t *answer = ls_ask_get(sockets[i], "/v1/faults", cli->timeout_ns, &code, why, sizeof(why));
         if (!answer)
             continue;
         answered++;

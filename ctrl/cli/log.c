@@ -121,7 +121,7 @@ static enum cli_exit reader_open(struct cli *cli, struct reader *reader)
         return CLI_USAGE;
     for (uint32_t i = 0; i < n && !reader->socket; i++) {
         long code;
-        json_t *page = cli_http_get(sockets[i], "/v1/log?seq=0&bytes=0", cli->timeout_ns, &code, why, sizeof(why));
+        json_t *page = ls_ask_get(sockets[i], "/v1/log?seq=0&bytes=0", cli->timeout_ns, &code, why, sizeof(why));
         if (page) {
             reader->socket = sockets[i];
             reader->oldest = (uint64_t)json_integer_value(json_object_get(page, "oldest_seq"));
@@ -143,7 +143,7 @@ static enum cli_exit reader_page(struct reader *reader, uint64_t to)
     size_t i;
     json_t *entry;
     snprintf(path, sizeof(path), "/v1/log?seq=%" PRIu64 "&bytes=49152", reader->next);
-    json_t *page = cli_http_get(reader->socket, path, reader->cli->timeout_ns, &code, why, sizeof(why));
+    json_t *page = ls_ask_get(reader->socket, path, reader->cli->timeout_ns, &code, why, sizeof(why));
     if (!page) {
         cli_say(reader->cli, "%s: %s", reader->socket, why);
         return code == 0 ? CLI_UNREACHABLE : CLI_REFUSED;

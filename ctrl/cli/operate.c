@@ -48,7 +48,7 @@ static void print_progress(const char *socket, uint64_t timeout_ns, char *said, 
 {
     char why[256], now[256];
     long code;
-    json_t *status = cli_http_get(socket, "/v1/status", timeout_ns, &code, why, sizeof(why));
+    json_t *status = ls_ask_get(socket, "/v1/status", timeout_ns, &code, why, sizeof(why));
     if (!status)
         return;
     const json_t *checkpoint = json_object_get(status, "checkpoint");
@@ -77,7 +77,7 @@ static enum cli_exit follow(const struct cli *cli, const char *socket, json_t *c
             print_progress(socket, cli->timeout_ns, said, sizeof(said));
         nanosleep(&pause, NULL);
         json_decref(command);
-        command = cli_http_get(socket, path, cli->timeout_ns, &code, why, sizeof(why));
+        command = ls_ask_get(socket, path, cli->timeout_ns, &code, why, sizeof(why));
         if (!command) {
             cli_say(cli, "it was under way, and how it ended is not known: %s. See lockstep status", why);
             return CLI_UNKNOWN;
@@ -101,8 +101,8 @@ static enum cli_exit order(struct cli *cli, const char *path, json_t *body)
         return CLI_USAGE;
     }
     for (; i < n; i++) {
-        command = cli_http_ask(sockets[i], "POST", path, json_incref(body), cli->timeout_ns, &code, &number, why,
-                               sizeof(why));
+        command =
+            ls_ask(sockets[i], "POST", path, json_incref(body), cli->timeout_ns, &code, &number, why, sizeof(why));
         if (command || code || number)
             break;
     }
@@ -247,7 +247,7 @@ static enum cli_exit checkpoint_copy(struct cli *cli, const char *socket)
     struct ls_checkpoint_info info;
     char from[LS_CONFIG_PATH_MAX + 128], why[512] = "", digest[20];
     long code;
-    json_t *answer = cli_http_get(socket, "/v1/checkpoints", cli->timeout_ns, &code, why, sizeof(why));
+    json_t *answer = ls_ask_get(socket, "/v1/checkpoints", cli->timeout_ns, &code, why, sizeof(why));
     const json_t *newest = json_array_get(json_object_get(answer, "checkpoints"), 0);
     if (!newest) {
         cli_say(cli, "it is made, and where it is is not known (%s): see lockstep checkpoint list", why);
@@ -333,7 +333,7 @@ enum cli_exit cli_checkpoint_list(struct cli *cli)
         return CLI_USAGE;
     for (uint32_t i = 0; i < n; i++) {
         long code;
-        json_t *answer = cli_http_get(sockets[i], "/v1/checkpoints", cli->timeout_ns, &code, why, sizeof(why));
+        json_t *answer = ls_ask_get(sockets[i], "/v1/checkpoints", cli->timeout_ns, &code, why, sizeof(why));
         if (!answer)
             continue;
         if (cli->json) {
@@ -359,7 +359,7 @@ static bool answers(const struct cli *cli, const char *socket, bool *leads)
 {
     char why[256];
     long code;
-    json_t *status = cli_http_get(socket, "/v1/status", cli->timeout_ns, &code, why, sizeof(why));
+    json_t *status = ls_ask_get(socket, "/v1/status", cli->timeout_ns, &code, why, sizeof(why));
     const char *role = text_of(json_object_get(status, "dataplane"), "role");
     *leads = strcmp(role, "sequencer") == 0 || strcmp(role, "opening") == 0;
     json_decref(status);
@@ -374,7 +374,7 @@ static enum cli_exit stop_one(const struct cli *cli, const char *socket, const c
     int number;
     bool leads;
     json_t *answer =
-        cli_http_ask(socket, "POST", "/v1/stop", json_object(), cli->timeout_ns, &code, &number, why, sizeof(why));
+        ls_ask(socket, "POST", "/v1/stop", json_object(), cli->timeout_ns, &code, &number, why, sizeof(why));
     if (!answer) {
         cli_say(cli, "%s: %s", name, why);
         return CLI_UNREACHABLE;

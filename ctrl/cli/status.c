@@ -181,7 +181,7 @@ enum cli_exit cli_status(struct cli *cli)
         return CLI_USAGE;
     for (uint32_t i = 0; i < n; i++) {
         long code;
-        json_t *status = cli_http_get(sockets[i], "/v1/status", cli->timeout_ns, &code, why, sizeof(why));
+        json_t *status = ls_ask_get(sockets[i], "/v1/status", cli->timeout_ns, &code, why, sizeof(why));
         snprintf(whys[i], sizeof(whys[i]), "%s", why);
         if (!status)
             continue;

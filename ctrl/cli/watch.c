@@ -78,7 +78,7 @@ static json_t *ask(struct cli *cli, const char *const *sockets, uint32_t n, char
 {
     for (uint32_t i = 0; i < n; i++) {
         long code;
-        json_t *status = cli_http_get(sockets[i], "/v1/status", cli->timeout_ns, &code, why, room);
+        json_t *status = ls_ask_get(sockets[i], "/v1/status", cli->timeout_ns, &code, why, room);
         if (status)
             return status;
     }

@@ -553,13 +553,11 @@ json_t *ls_checkpoint_json(const struct ls_operate_checkpoint *checkpoint)
 
 static json_t *entry_json(const struct ls_entry *entry, const uint8_t *operation)
 {
-    static const char *const kinds[LS_ENTRY_KINDS] = {"?",     "epoch", "operation", "open",
-                                                      "query", "tick",  "limits",    "members"};
     json_t *json = json_object();
 
     set_number(json, "seq", entry->seq);
     set_number(json, "time", entry->time);
-    set_text(json, "kind", kinds[entry->kind < LS_ENTRY_KINDS ? entry->kind : 0]);
+    set_text(json, "kind", ls_entry_kind_name(entry->kind));
     set_number(json, "session", entry->session);
     set_number(json, "number", entry->number);
     set(json, "client", address_json(entry->ip, entry->port));

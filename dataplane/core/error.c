@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The table of statuses: names, texts, hints. Constant; called by everything that speaks to people, on any thread. */
+#include <lockstep/entry.h>
 #include <stddef.h>
 
 #include <lockstep/error.h>
@@ -44,4 +45,11 @@ const char *ls_status_hint(uint16_t status)
 int ls_status_is_retryable(uint16_t status)
 {
     return status_row(status)->retryable;
+}
+
+const char *ls_entry_kind_name(unsigned kind)
+{
+    static const char *const names[LS_ENTRY_KINDS] = {"?",     "epoch", "operation", "open",
+                                                      "query", "tick",  "limits",    "members"};
+    return names[kind < LS_ENTRY_KINDS ? kind : 0];
 }

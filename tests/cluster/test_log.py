@@ -71,6 +71,11 @@ def test_follow():
             tail = subprocess.Popen([cluster.lockstep, "log", "tail", "--from", "1", "--json", "-c", cluster.config],
                                     stdout=out, stderr=subprocess.DEVNULL)
         cluster.children.append(tail)
+        sockets = [node.socket for node in cluster.nodes.values()]
+        with open(path + ".api", "w", encoding="utf-8") as out:
+            api = subprocess.Popen([os.path.join(cluster.build, "tests", "cluster", "lockstep-test-subscriber"), "1",
+                                    "15000", *sockets], stdout=out, stderr=subprocess.STDOUT)
+        cluster.children.append(api)
         _load(cluster)
         cluster.kill_node(1)  # the first one that answers is the one that is read from
         _load(cluster)
@@ -84,6 +89,11 @@ def test_follow():
         with open(path, encoding="utf-8") as followed:
             seqs = [json.loads(line)["seq"] for line in followed if line.endswith("\n")]
         assert seqs == list(range(1, len(seqs) + 1)) and len(seqs) >= last
+        status = api.wait(60)
+        cluster.children.remove(api)
+        with open(path + ".api", encoding="utf-8") as followed:
+            lines = followed.read().splitlines()
+        assert status == 0 and [int(line.split()[0]) for line in lines] == list(range(1, 15001)), lines[-1]
 
 
 def _end_of(path):

@@ -18,6 +18,7 @@ enum ls_entry_kind {
     LS_ENTRY_MEMBERS = 7,   /* the membership from here on; operation = struct ls_entry_members and its records */
     LS_ENTRY_KINDS
 };
+const char *ls_entry_kind_name(unsigned kind); /* "?" for others; dataplane/core/error.c */
 
 struct ls_entry {
     uint32_t length;   /* of the operation, without padding */
