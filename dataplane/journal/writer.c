@@ -446,5 +446,6 @@ void ls_journal_stats(const struct ls_journal *j, struct ls_journal_stats *stats
 {
     *stats = j->stats;
     stats->running = j->tail - j->head;
+    stats->entry = j->entry;
     stats->oldest_ns = j->head != j->tail ? j->write[j->head % LS_JOURNAL_WRITES_MAX].since_ns : 0;
 }

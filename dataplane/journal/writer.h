@@ -42,6 +42,7 @@ struct ls_journal_stats {
     uint64_t longest_ns; /* of a write, so far */
     uint64_t oldest_ns;  /* when the oldest write that still runs began; 0: none runs */
     uint32_t running;
+    uint64_t entry; /* an entry's end that is durable: where a power cut now would leave the log, or further */
 };
 
 struct ls_journal;

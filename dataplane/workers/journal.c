@@ -15,12 +15,13 @@ static void raise(_Atomic uint64_t *word, uint64_t value)
         set(word, value);
 }
 
-/* How much a power cut could take now. The oldest byte that is not durable came after the last sample whose end is: so
- * the time is never said too short, and at most about twice as long as it is. */
-static void lag_measure(struct ls_journal_worker *w, uint64_t durable, uint64_t now_ns)
+/* How much a power cut could take now: an entry of which a part is durable goes, too. The oldest byte that is not
+ * durable came after the last sample whose end is: so the time is never said too short, and at most about twice as long
+ * as it is. */
+static void lag_measure(struct ls_journal_worker *w, uint64_t durable, uint64_t entry, uint64_t now_ns)
 {
     uint64_t end = atomic_load_explicit(&w->log->published_end, memory_order_relaxed);
-    uint64_t bytes = end > durable ? end - durable : 0;
+    uint64_t bytes = end > entry ? end - entry : 0;
     if (durable >= w->sample_end) {
         w->passed_ns = bytes == 0 ? now_ns : w->sample_ns;
         w->sample_end = end;
@@ -37,7 +38,7 @@ static void page_write(struct ls_journal_worker *w, uint64_t durable, uint64_t n
 {
     struct ls_journal_stats stats;
     ls_journal_stats(w->journal, &stats);
-    lag_measure(w, durable, now_ns);
+    lag_measure(w, durable, stats.entry, now_ns);
     bool moves = atomic_load_explicit(&w->seam->journal_asked, memory_order_relaxed) !=
                  atomic_load_explicit(&w->seam->journal_taken, memory_order_relaxed);
     set(&w->page->durable, moves ? 0 : durable); /* of the log that there is now */

@@ -9,6 +9,7 @@
 
 #include "../journal/memdisk.h"
 #include "journal.h"
+#include "reader.h"
 
 #define RING    (64u * 1024)
 #define SEGMENT (16u * 1024)
@@ -148,6 +149,55 @@ static void test_lag_of_a_stream(void **state)
     end(&b);
 }
 
+/* How much of the log a start would find. */
+static uint64_t found(struct box *b)
+{
+    struct ls_journal_place first = {.chain = LS_LOG_CHAIN_FIRST};
+    struct ls_journal_reader reader;
+    const struct ls_entry *entry;
+    assert_int_equal(ls_journal_reader_init(&reader, &b->disk.disk, SEGMENT), 0);
+    ls_journal_reader_begin(&reader, &first);
+    while (ls_journal_reader_next(&reader, UINT64_MAX / 2, &entry) == 1)
+        ;
+    uint64_t end = reader.place.position;
+    ls_journal_reader_free(&reader);
+    return end;
+}
+
+/* Power fails at any moment: what is gone is never more than was said that it could be, in bytes and in time. */
+static void test_loss_as_said(void **state)
+{
+    uint64_t lost = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        struct box b;
+        uint64_t when[512], ends[512];
+        uint32_t n = 0;
+        begin(&b);
+        b.disk.random += seed * 977;
+        b.disk.slow = (uint32_t)(seed % 250);
+        for (uint64_t steps = memdisk_random(&b.disk) % 400; steps > 0; steps--) {
+            if (memdisk_random(&b.disk) % 3 == 0 && b.log.end + 2048 <= RING / 2 && n < 512) {
+                append(&b, (uint32_t)(memdisk_random(&b.disk) % 900));
+                when[n] = b.now;
+                ends[n++] = b.log.end;
+            }
+            turns(&b, 1, MS / 8);
+        }
+        uint64_t bytes = atomic_load(&b.page.lag_bytes), ns = atomic_load(&b.page.lag_ns);
+        memdisk_cut(&b.disk);
+        uint64_t end_found = found(&b);
+        if (b.log.end - end_found > bytes)
+            fail_msg("seed %lu: %lu bytes are gone, %lu were said", seed, b.log.end - end_found, bytes);
+        for (uint32_t i = 0; i < n; i++)
+            if (ends[i] > end_found && b.now - when[i] > ns + MS / 8)
+                fail_msg("seed %lu: an entry %lu ns old is gone, %lu were said", seed, b.now - when[i], ns);
+        lost += b.log.end - end_found;
+        end(&b);
+    }
+    assert_true(lost > 0);
+}
+
 /* A thread that sleeps is woken where more became durable. */
 static void test_wakes_net(void **state)
 {
@@ -196,6 +246,7 @@ static void test_trims(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_lag), cmocka_unit_test(test_lag_of_a_stream),
-                                       cmocka_unit_test(test_wakes_net), cmocka_unit_test(test_trims)};
+                                       cmocka_unit_test(test_loss_as_said), cmocka_unit_test(test_wakes_net),
+                                       cmocka_unit_test(test_trims)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
