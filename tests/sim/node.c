@@ -100,7 +100,11 @@ static void past_answer(struct sim *sim, struct sim_node *node)
     char error[LS_JOURNAL_ERROR_MAX];
     seam->past_from = seam->past_end = want;
     must(ls_journal_reader_init(&reader, &node->disk.disk, SIM_SEGMENT) == 0, "reader");
-    if (ls_journal_state_load(&node->disk.disk, &identity, &state, error) == LS_JOURNAL_RIGHT &&
+    /* Given way to a verified checkpoint, as it were: for good, and all before it. */
+    if (sim_rng_below(&sim->rng_rot, 4) == 0 && want >= node->past_gone)
+        node->past_gone = want + 1;
+    bool gone = want < node->past_gone;
+    if (!gone && ls_journal_state_load(&node->disk.disk, &identity, &state, error) == LS_JOURNAL_RIGHT &&
         state.base.position <= want) {
         struct ls_journal_place place = {.position = state.base.position,
                                          .seq = state.base.seq,
@@ -209,7 +213,7 @@ static int journal_resume(struct sim *sim, struct sim_node *node, uint64_t promi
     must(node->disk_fault != NULL, "disk faults");
     if (sim->disk_faults)
         must((node->seam.past_bytes = malloc(sim->config.op_max + 65536)) != NULL, "window");
-    node->past_at = 0;
+    node->past_at = node->past_gone = 0;
     struct ls_journal_config config = {.identity = identity,
                                        .incarnation = node->incarnation,
                                        .since = complete ? state.since : node->incarnation,

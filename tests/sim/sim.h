@@ -173,6 +173,7 @@ struct sim_node {
     struct ls_journal *writer;        /* NULL: none */
     struct sim_disk disk;             /* outlives the process */
     uint64_t past_at;                 /* when net's question to the journal is answered; 0: none is open */
+    uint64_t past_gone;               /* its journal has let go of what lies below */
     struct ls_disk_fault *disk_fault; /* what the writer sees of it */
     struct sim_clock clock;
     uint32_t inbox[SIM_INBOX];

@@ -120,6 +120,7 @@ static void end(struct node *n, bool clean)
         assert_true(ls_restart_end(&n->restart));
     ls_feeder_stop(n->restart.feeder);
     ls_journal_destroy(n->restart.journal);
+    ls_disk_fault_destroy(n->restart.disk_fault);
     ls_uring_destroy(n->restart.uring);
     rig_end(&n->rig);
 }
