@@ -276,6 +276,7 @@ static json_t *journal_json(const struct ls_operate_view *view, uint64_t now_ns)
     set(json, "lag_ms_max", json_real((double)word(&journal->lag_ns_max) / 1e6));
     set_number(json, "writes", word(&journal->writes));
     set_number(json, "bytes", word(&journal->bytes));
+    set_number(json, "states", word(&journal->states));
     set(json, "longest_write_us", json_real((double)word(&journal->longest_ns) / 1e3));
     set(json, "oldest_write_ms",
         json_real(oldest_ns != 0 && now_ns > oldest_ns ? (double)(now_ns - oldest_ns) / 1e6 : 0));

@@ -149,9 +149,15 @@ def test_lies():
             victim = cluster.sequencer() % 3 + 1
             lockstep(cluster, victim, "fault", "add", "disk", *words, "--seed", "3")
             workload(cluster, "--clients", 2, "--operations", 1000, "--name", "b")
+            lockstep(cluster, victim, "fault", "clear")  # the marks that follow are good, and lie above the damage
+            workload(cluster, "--clients", 2, "--operations", 300, "--name", "marks")
+            settle(cluster)
+            states = cluster.status(victim)["journal"]["states"]
+            workload(cluster, "--clients", 1, "--operations", 1, "--name", "one")
+            cluster.wait("a mark", lambda: cluster.status(victim)["journal"]["states"] > states)
             cluster.kill_node(victim)
             cluster.restore_node(victim)
             cluster.wait_ready()
             log = cluster.log_tail(victim, 80)
-            assert "is set aside as" in log, log
+            assert "damaged at position" in log and "is set aside as" in log, log
             workload(cluster, "--clients", 2, "--operations", 300, "--name", "c")
