@@ -24,8 +24,7 @@ struct ls_history {
     struct ls_journal_reader reader;
     struct ls_journal_place place[PLACES_MAX]; /* where a walk may begin; ascending */
     uint32_t places;
-    bool stands; /* the reader is somewhere */
-    uint64_t limit;
+    uint64_t limit; /* of the last call */
     char error[LS_HISTORY_ERROR_MAX];
 };
 
@@ -90,14 +89,12 @@ static int places_find(struct ls_history *h, uint64_t limit)
         return loaded < 0 ? loaded : loaded == LS_JOURNAL_ABSENT ? -ENOENT : -EBADMSG;
     }
     found = malloc(CHECKPOINTS_MAX * sizeof(*found));
-    if (found == NULL)
+    if (found == NULL) {
+        snprintf(h->error, sizeof(h->error), "no memory to look for checkpoints");
         return -ENOMEM;
-    const struct ls_journal_base *base = &h->state.base;
-    if (base->position <= limit && is_there(h, base->position))
-        h->place[h->places++] =
-            (struct ls_journal_place){.position = base->position,
-                                      .seq = base->seq,
-                                      .chain = base->position == 0 ? LS_LOG_CHAIN_FIRST : base->chain};
+    }
+    if (h->state.base.position <= limit && is_there(h, h->state.base.position))
+        h->place[h->places++] = ls_journal_place_first(&h->state.base);
     for (uint32_t i = ls_checkpoint_list(h->checkpoints, is_on_the_way, h, NULL, found, CHECKPOINTS_MAX); i-- > 0;) {
         const struct ls_cut *cut = &found[i].info.cut;
         if (is_there(h, cut->position))
@@ -110,31 +107,22 @@ static int places_find(struct ls_history *h, uint64_t limit)
 
 /* ---- walking ---- */
 
-int ls_history_next(struct ls_history *h, uint64_t limit, const struct ls_entry **entry)
+/* What the reader says of why it cannot go on. */
+static int read_end(struct ls_history *h, int result)
 {
-    int result = ls_journal_reader_next(&h->reader, limit, entry);
     if (result < 0)
         snprintf(h->error, sizeof(h->error), "%s", h->reader.error);
     return result;
 }
 
-/* From the newest known place at or before the wanted one, or from where it stands if that is nearer. */
+int ls_history_next(struct ls_history *h, uint64_t limit, const struct ls_entry **entry)
+{
+    return read_end(h, ls_journal_reader_next(&h->reader, limit, entry));
+}
+
 static int walk(struct ls_history *h, uint64_t seq, uint64_t position, uint64_t limit)
 {
-    const struct ls_journal_place *from = &h->place[0], *at = &h->reader.place;
-    const struct ls_entry *entry;
-    int result = 1;
-    for (uint32_t i = 1; i < h->places && h->place[i].seq < seq && h->place[i].position <= position; i++)
-        from = &h->place[i];
-    if (!h->stands || at->seq >= seq || at->position > position || at->seq < from->seq)
-        ls_journal_reader_begin(&h->reader, from);
-    h->stands = true;
-    while (result == 1 && at->seq + 1 < seq && at->position < position)
-        result = ls_history_next(h, limit, &entry);
-    if (result == 1 && at->position > position)
-        ls_journal_reader_unread(&h->reader); /* that one holds it */
-    h->stands = result >= 0;
-    return result < 0 ? result : 0;
+    return read_end(h, ls_journal_reader_seek(&h->reader, h->place, h->places, seq, position, limit));
 }
 
 int ls_history_seek(struct ls_history *h, uint64_t seq, uint64_t limit, uint64_t *oldest)
@@ -149,22 +137,16 @@ int ls_history_seek(struct ls_history *h, uint64_t seq, uint64_t limit, uint64_t
 int ls_history_window(struct ls_history *h, uint64_t position, uint64_t limit, uint8_t *to, uint32_t room,
                       uint64_t *from, uint64_t *end)
 {
-    const struct ls_journal_place *at = &h->reader.place;
     int code = 0;
     *from = *end = position;
-    if (!h->stands || at->position != position) {
+    if (!h->reader.stands || h->reader.place.position != position) {
         code = places_find(h, limit);
         if (code == 0 && h->place[0].position > position)
             code = -ENOENT;
         if (code == 0)
             code = walk(h, UINT64_MAX, position, limit);
     }
-    if (code == 0)
-        code = ls_journal_window(&h->reader, limit, to, room, from, end);
-    if (code < 0 && code != -ENOENT)
-        snprintf(h->error, sizeof(h->error), "%s", h->reader.error);
-    h->stands = h->stands && code == 0;
-    return code;
+    return code == 0 ? read_end(h, ls_journal_window(&h->reader, limit, to, room, from, end)) : code;
 }
 
 void ls_history_unread(struct ls_history *h)

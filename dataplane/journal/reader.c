@@ -45,6 +45,13 @@ void ls_journal_reader_begin(struct ls_journal_reader *r, const struct ls_journa
 {
     r->place = r->before = *place;
     r->chunk_length = 0;
+    r->stands = true;
+}
+
+struct ls_journal_place ls_journal_place_first(const struct ls_journal_base *base)
+{
+    return (struct ls_journal_place){
+        .position = base->position, .seq = base->seq, .chain = base->position == 0 ? LS_LOG_CHAIN_FIRST : base->chain};
 }
 
 /* The chunk holds `length` bytes from the place on, none beyond `limit`. 1; 0: they are not there; -errno. */
@@ -71,6 +78,7 @@ static int fail(struct ls_journal_reader *r, int code, const char *what)
              r->place.seq + 1, at, at / r->segment_size, at % r->segment_size + LS_JOURNAL_BLOCK, what,
              r->disk->problem[0] != '\0' ? ": " : "", r->disk->problem);
     r->chunk_length = 0; /* read again the next time */
+    r->stands = false;
     return code;
 }
 
@@ -106,6 +114,23 @@ int ls_journal_reader_next(struct ls_journal_reader *r, uint64_t limit, const st
 void ls_journal_reader_unread(struct ls_journal_reader *r)
 {
     r->place = r->before;
+}
+
+int ls_journal_reader_seek(struct ls_journal_reader *r, const struct ls_journal_place *place, uint32_t n, uint64_t seq,
+                           uint64_t position, uint64_t limit)
+{
+    const struct ls_journal_place *from = place, *at = &r->place;
+    const struct ls_entry *entry;
+    int result = 1;
+    for (uint32_t i = 1; i < n && place[i].seq < seq && place[i].position <= position; i++)
+        from = &place[i];
+    if (!r->stands || at->seq >= seq || at->position > position || at->seq < from->seq)
+        ls_journal_reader_begin(r, from);
+    while (result == 1 && at->seq + 1 < seq && at->position < position)
+        result = ls_journal_reader_next(r, limit, &entry);
+    if (result == 1 && at->position > position)
+        ls_journal_reader_unread(r); /* that one holds it */
+    return result < 0 ? result : 0;
 }
 
 int ls_journal_window(struct ls_journal_reader *r, uint64_t limit, uint8_t *to, uint32_t room, uint64_t *from,

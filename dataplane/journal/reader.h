@@ -11,7 +11,7 @@
 
 #include <lockstep/entry.h>
 
-#include "disk.h"
+#include "format.h"
 
 #define LS_JOURNAL_READER_ERROR 512
 
@@ -26,6 +26,7 @@ struct ls_journal_reader {
     struct ls_journal_disk *disk;
     uint64_t segment_size;
     struct ls_journal_place place, before; /* before the next entry, and before the one that was read last */
+    bool stands;                           /* at a place, and what it read last was right */
     /* its own */
     uint8_t *chunk;
     uint64_t chunk_at;
@@ -39,6 +40,16 @@ void ls_journal_reader_free(struct ls_journal_reader *reader);
 
 /* Begins there. */
 void ls_journal_reader_begin(struct ls_journal_reader *reader, const struct ls_journal_place *place);
+
+/* Where a walk through a log begins that has its base in the journal. */
+struct ls_journal_place ls_journal_place_first(const struct ls_journal_base *base);
+
+/* Stands before the entry that holds `position` then, or before entry `seq`, whichever comes first (UINT64_MAX: the
+ * other one), or at the end of what there is below `limit`. Walks there from the newest of `n` known places (at least
+ * one, ascending, the first not behind what is wanted) or from where it stands, if that is nearer. 0, or as
+ * ls_journal_reader_next() says. */
+int ls_journal_reader_seek(struct ls_journal_reader *reader, const struct ls_journal_place *place, uint32_t n,
+                           uint64_t seq, uint64_t position, uint64_t limit);
 
 /* The next entry that ends at or below `limit`, which is durable and committed: 1, *entry is valid until the next call,
  * and the place is behind it; 0: there is none; -ENOENT: its segment is gone; -EBADMSG: damage; other -errno. After an

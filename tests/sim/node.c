@@ -88,41 +88,42 @@ static bool past_is_open(struct sim *sim, struct sim_node *node)
     return true;
 }
 
-/* As the process' own thread does it, from the journal's beginning or a checkpoint on. */
-static void past_answer(struct sim *sim, struct sim_node *node)
+/* Where a walk may begin: the journal's beginning, and the checkpoints behind it. 0: what is wanted is not held. */
+static uint32_t past_places(struct sim_node *node, uint64_t want, uint64_t limit, struct ls_journal_place *place)
 {
     struct ls_journal_identity identity = sim_disk_identity(node->index);
+    struct ls_journal_state state;
+    char error[LS_JOURNAL_ERROR_MAX];
+    uint32_t n = 1;
+    if (ls_journal_state_load(&node->disk.disk, &identity, &state, error) != LS_JOURNAL_RIGHT ||
+        state.base.position > want || state.base.position > limit)
+        return 0;
+    place[0] = ls_journal_place_first(&state.base);
+    for (uint32_t i = 0; i < SIM_CHECKPOINTS && node->disk.checkpoint[i].bytes != NULL; i++) {
+        const struct ls_cut *cut = &node->disk.checkpoint[i].cut;
+        if (cut->position > place[n - 1].position && cut->position <= limit)
+            place[n++] = (struct ls_journal_place){.position = cut->position, .seq = cut->seq, .chain = cut->chain};
+    }
+    return n;
+}
+
+/* As the process' own thread does it. */
+static void past_answer(struct sim *sim, struct sim_node *node)
+{
     struct ls_seam *seam = &node->seam;
     uint64_t want = seam->past_want, limit = ls_seam_past_limit(seam);
+    struct ls_journal_place place[SIM_CHECKPOINTS + 1];
     struct ls_journal_reader reader;
-    struct ls_journal_state state;
-    const struct ls_entry *entry;
-    char error[LS_JOURNAL_ERROR_MAX];
+    uint32_t n;
     seam->past_from = seam->past_end = want;
     must(ls_journal_reader_init(&reader, &node->disk.disk, SIM_SEGMENT) == 0, "reader");
     /* Given way to a verified checkpoint, as it were: for good, and all before it. */
     if (sim_rng_below(&sim->rng_rot, 4) == 0 && want >= node->past_gone)
         node->past_gone = want + 1;
-    bool gone = want < node->past_gone;
-    if (!gone && ls_journal_state_load(&node->disk.disk, &identity, &state, error) == LS_JOURNAL_RIGHT &&
-        state.base.position <= want) {
-        struct ls_journal_place place = {.position = state.base.position,
-                                         .seq = state.base.seq,
-                                         .chain = state.base.position == 0 ? LS_LOG_CHAIN_FIRST : state.base.chain};
-        for (uint32_t i = 0; i < SIM_CHECKPOINTS && node->disk.checkpoint[i].bytes != NULL; i++) {
-            const struct ls_cut *cut = &node->disk.checkpoint[i].cut;
-            if (cut->position > place.position && cut->position <= want && cut->position <= limit)
-                place = (struct ls_journal_place){.position = cut->position, .seq = cut->seq, .chain = cut->chain};
-        }
-        ls_journal_reader_begin(&reader, &place);
-        while (reader.place.position < want && ls_journal_reader_next(&reader, limit, &entry) == 1)
-            ;
-        if (reader.place.position > want)
-            ls_journal_reader_unread(&reader);
-        if (reader.place.position <= want)
-            (void)ls_journal_window(&reader, limit, seam->past_bytes, sim->config.op_max + 65536, &seam->past_from,
-                                    &seam->past_end);
-    }
+    if (want >= node->past_gone && (n = past_places(node, want, limit, place)) > 0 &&
+        ls_journal_reader_seek(&reader, place, n, UINT64_MAX, want, limit) == 0)
+        (void)ls_journal_window(&reader, limit, seam->past_bytes, sim->config.op_max + 65536, &seam->past_from,
+                                &seam->past_end);
     ls_journal_reader_free(&reader);
     sim->stats.windows++;
     sim->stats.windows_empty += seam->past_from == seam->past_end;

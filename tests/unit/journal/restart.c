@@ -607,6 +607,10 @@ static void test_history(void **state)
     assert_int_equal(ls_history_seek(h, 5, limit, &oldest), -EBADMSG);
     assert_non_null(strstr(ls_history_error(h), "of another node"));
     ls_history_close(h);
+    h = ls_history_open(place, &identity, error);
+    assert_int_equal(ls_history_window(h, 0, limit, window, sizeof(window), &from, &end_of), -EBADMSG);
+    assert_non_null(strstr(ls_history_error(h), "of another node"));
+    ls_history_close(h);
 }
 
 int main(void)
